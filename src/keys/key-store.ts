@@ -1,0 +1,55 @@
+// Where the key service keeps its keys: named, opaque text values (`docs/formats/key-store.md`). Every
+// engine passes `test/contract/key-store.ts`.
+
+/**
+ * Guarantees of every engine:
+ * - `create` fails with `exists` when the name is taken, atomically: of many concurrent creators of one
+ *   name, on any number of nodes, exactly one succeeds;
+ * - a resolved `create`, `replace` or `delete` is durable;
+ * - a reader sees a whole value or none, never a part.
+ * Names are valid key names (1 to 80 of `[0-9A-Za-z_-]`), checked by the caller; values are at most 1 MiB
+ * of ASCII text. Errors are thrown as `KeyStoreError`.
+ */
+export interface KeyStore {
+  create(name: string, value: string): Promise<void>;
+  /** Throws `not-found`. */
+  get(name: string): Promise<string>;
+  /**
+   * Replaces the value only if it is still `expected`; throws `not-found` or `conflict` otherwise. A
+   * replace never brings a deleted key back.
+   */
+  replace(
+    name: string,
+    change: { readonly expected: string; readonly value: string },
+  ): Promise<void>;
+  /** Throws `not-found`. */
+  delete(name: string): Promise<void>;
+  /** Names that start with `prefix` and come after `after` by bytes, sorted by bytes, at most 1,024. */
+  list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage>;
+  status(): Promise<KeyStoreStatus>;
+  close(): Promise<void>;
+}
+
+export type KeyStorePage = { readonly names: readonly string[]; readonly hasMore: boolean };
+
+/** `latencyMs`: round trip of the status call, at least 1. */
+export type KeyStoreStatus =
+  | { readonly state: 'available'; readonly latencyMs: number }
+  | { readonly state: 'unavailable' | 'unreachable'; readonly reason: string };
+
+export type KeyStoreErrorCode =
+  | 'exists'
+  | 'not-found'
+  | 'conflict'
+  | 'invalid-name'
+  | 'unreachable'
+  | 'failed';
+
+export class KeyStoreError extends Error {
+  readonly code: KeyStoreErrorCode;
+  constructor(code: KeyStoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'KeyStoreError';
+    this.code = code;
+  }
+}

@@ -1,0 +1,329 @@
+// The vocabulary of the store: what the S3 protocol asks of it and what it answers. All sizes are
+// plaintext bytes, all times milliseconds since 1970, all ETags bare (no quotes) as clients see them.
+
+import type { BlobReader } from './blob-store.ts';
+
+export type BucketEncryption = { readonly algorithm: 'AES256' };
+
+/** What a bucket's sub-resources hold; a missing member is "not configured". */
+export type BucketSettings = { readonly encryption?: BucketEncryption };
+
+export type BucketInfo = {
+  readonly name: string;
+  readonly createdMs: number;
+  /** Access key of the creator. */
+  readonly owner: string;
+  /** The LocationConstraint given at creation; empty means us-east-1. */
+  readonly location: string;
+  readonly settings: BucketSettings;
+};
+
+/** Algorithms of the S3 checksum headers, spelled as in `x-amz-checksum-algorithm`. */
+export type ChecksumAlgorithm = 'CRC32' | 'CRC32C' | 'CRC64NVME' | 'SHA1' | 'SHA256';
+export type ChecksumType = 'FULL_OBJECT' | 'COMPOSITE';
+
+/** `value` is base64 of the big-endian digest; composite values end in `-N`. */
+export type Checksum = {
+  readonly algorithm: ChecksumAlgorithm;
+  readonly type: ChecksumType;
+  readonly value: string;
+};
+
+/**
+ * The checksum of a body to come. `expected` is known from a header, or is asked for after the body has
+ * ended (trailer); undefined means "compute and keep it". Base64.
+ */
+export type BodyChecksum = {
+  readonly algorithm: ChecksumAlgorithm;
+  readonly expected?: string | (() => string | undefined);
+};
+
+/** `'sse-s3'` was asked for by name; `'default'` leaves it to the bucket default and auto-encryption. */
+export type EncryptionRequest = 'sse-s3' | 'default';
+
+/** How an object version is protected. The key name is that of the master key. */
+export type ObjectEncryption = { readonly kind: 'sse-s3'; readonly keyName: string };
+
+/** Conditions on the current version of the target, checked in the commit itself. ETags bare, or `*`. */
+export type WriteConditions = {
+  readonly ifMatch?: string;
+  readonly ifNoneMatch?: string;
+};
+
+/** What is kept with an object besides its bytes. */
+export type ObjectAttributes = {
+  /** Standard headers to give back, lower-case names: content-type, content-encoding, cache-control, … */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Without the `x-amz-meta-` prefix, lower-case names. */
+  readonly userMetadata: Readonly<Record<string, string>>;
+  /** The `x-amz-tagging` query string, as given; empty for none. */
+  readonly tagging: string;
+  /** `STANDARD` unless another was asked for. */
+  readonly storageClass: string;
+};
+
+export type Body = Uint8Array | AsyncIterable<Uint8Array>;
+
+export type BodyInput = {
+  readonly body: Body;
+  /** What the client announced; a body of another size is refused with `IncompleteBody`. Undefined: unknown. */
+  readonly sizeBytes: number | undefined;
+  /** 16 bytes; mismatch is `BadDigest`. */
+  readonly contentMd5?: Uint8Array;
+  readonly checksum?: BodyChecksum;
+};
+
+export type PutObjectInput = BodyInput & {
+  readonly bucket: string;
+  readonly key: string;
+  readonly attributes: ObjectAttributes;
+  readonly encryption: EncryptionRequest;
+  readonly conditions?: WriteConditions;
+  readonly owner: string;
+};
+
+export type PartInfo = {
+  readonly number: number;
+  readonly sizeBytes: number;
+  readonly etag: string;
+  readonly modifiedMs: number;
+  readonly checksum?: Checksum;
+};
+
+/** One version of one object, as HEAD and LIST show it. Never needs the KMS. */
+export type ObjectInfo = {
+  readonly bucket: string;
+  readonly key: string;
+  /** `null` (the text) in a bucket that never had versioning. */
+  readonly versionId: string;
+  readonly etag: string;
+  readonly sizeBytes: number;
+  /** Whole seconds. */
+  readonly modifiedMs: number;
+  readonly attributes: ObjectAttributes;
+  readonly owner: string;
+  readonly encryption?: ObjectEncryption;
+  readonly checksum?: Checksum;
+  /** Only of objects made by a multipart upload, in order. */
+  readonly parts?: readonly PartInfo[];
+};
+
+/** Bytes `start` to `end` of the plaintext, end exclusive. */
+export type ByteRange = { readonly start: number; readonly end: number };
+
+/**
+ * The bytes of an opened object. Either all at once (small objects) or a stream that must be iterated to
+ * its end or closed. No byte is ever yielded that was not authenticated, when the object is encrypted.
+ */
+export type ObjectBody = Uint8Array | BlobReader;
+
+/** An object found, before its key is asked for: conditions and ranges are decided on `info`. */
+export interface OpenedObject {
+  readonly info: ObjectInfo;
+  /**
+   * Asks the KMS if the object is encrypted (once per opened object), opens its blob, and authenticates
+   * the first bytes, so that what can fail early fails here. Default: the whole object. Throws
+   * `StoreError`, `KmsError`.
+   */
+  read(range?: ByteRange): Promise<ObjectBody>;
+}
+
+export type ListObjectsQuery = {
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly delimiter: string;
+  /** Keys (and common prefixes) at or before this are skipped; a common prefix skips all keys below it. */
+  readonly after: string;
+  /** 0 to 1,000; keys and common prefixes together. */
+  readonly limit: number;
+};
+
+export type ListObjectsPage = {
+  readonly objects: readonly ObjectInfo[];
+  readonly commonPrefixes: readonly string[];
+  readonly isTruncated: boolean;
+  /** The last key or common prefix returned, when truncated. */
+  readonly next: string | undefined;
+};
+
+export type CreateUploadInput = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly attributes: ObjectAttributes;
+  readonly encryption: EncryptionRequest;
+  readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
+  readonly owner: string;
+};
+
+export type UploadInfo = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly uploadId: string;
+  readonly initiatedMs: number;
+  readonly owner: string;
+  readonly attributes: ObjectAttributes;
+  readonly encryption?: ObjectEncryption;
+  readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
+};
+
+export type UploadRef = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly uploadId: string;
+};
+
+export type PutPartInput = BodyInput & UploadRef & { readonly partNumber: number };
+
+export type CompletedPart = {
+  readonly number: number;
+  readonly etag: string;
+  /** As the client listed it, when it did. */
+  readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly value: string };
+};
+
+export type CompleteUploadInput = UploadRef & {
+  readonly parts: readonly CompletedPart[];
+  readonly conditions?: WriteConditions;
+  /** Object-level checksum the client expects; `value` may carry `-N`. */
+  readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly value: string };
+  readonly checksumType?: ChecksumType;
+  /** `x-amz-mp-object-size`. */
+  readonly sizeBytes?: number;
+};
+
+export type ListUploadsQuery = {
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly delimiter: string;
+  readonly keyMarker: string;
+  readonly uploadIdMarker: string;
+  readonly limit: number;
+};
+
+export type ListUploadsPage = {
+  readonly uploads: readonly UploadInfo[];
+  readonly commonPrefixes: readonly string[];
+  readonly isTruncated: boolean;
+  readonly next: { readonly key: string; readonly uploadId: string } | undefined;
+};
+
+export type ListPartsQuery = UploadRef & { readonly afterPart: number; readonly limit: number };
+export type ListPartsPage = {
+  readonly upload: UploadInfo;
+  readonly parts: readonly PartInfo[];
+  readonly isTruncated: boolean;
+};
+
+export type DeleteObjectInput = {
+  readonly bucket: string;
+  readonly key: string;
+  /** `null` or absent: the one version there is. Any other id is absent, which deletes nothing. */
+  readonly versionId?: string;
+  readonly ifMatch?: string;
+};
+
+/** How much a master key protects: exact, from the index kept in the objects' own commits. */
+export type KeyUsage = { readonly objects: number; readonly bytes: number };
+
+export type StoreTotals = {
+  readonly buckets: number;
+  readonly objects: number;
+  readonly bytes: number;
+};
+
+/** Buckets, objects and uploads. One instance per process; any number of processes share one directory. */
+export interface ObjectStore {
+  createBucket(input: {
+    readonly name: string;
+    readonly owner: string;
+    readonly location: string;
+  }): Promise<BucketInfo>;
+  /** Throws `NoSuchBucket`. */
+  getBucket(name: string): Promise<BucketInfo>;
+  /** Sorted by name. */
+  listBuckets(query: {
+    readonly prefix: string;
+    readonly after: string;
+    readonly limit: number;
+  }): Promise<{ readonly buckets: readonly BucketInfo[]; readonly isTruncated: boolean }>;
+  /** Throws `BucketNotEmpty` while objects remain; open uploads are dropped with the bucket. */
+  deleteBucket(name: string): Promise<void>;
+  /** Changes one bucket's settings atomically. Returns what is stored now. */
+  updateBucketSettings(
+    name: string,
+    change: (settings: BucketSettings) => BucketSettings,
+  ): Promise<BucketInfo>;
+
+  /** The object is durable when this resolves; whatever makes it reject leaves nothing behind. */
+  putObject(input: PutObjectInput): Promise<ObjectInfo>;
+  /** Throws `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`. No KMS call. */
+  openObject(target: {
+    readonly bucket: string;
+    readonly key: string;
+    readonly versionId?: string;
+  }): Promise<OpenedObject>;
+  /** Resolves also when there was nothing to delete. */
+  deleteObject(input: DeleteObjectInput): Promise<void>;
+  listObjects(query: ListObjectsQuery): Promise<ListObjectsPage>;
+  /** Replaces attributes without touching the bytes (copy of an object onto itself with REPLACE). */
+  replaceAttributes(target: {
+    readonly bucket: string;
+    readonly key: string;
+    readonly attributes: ObjectAttributes;
+  }): Promise<ObjectInfo>;
+
+  createUpload(input: CreateUploadInput): Promise<UploadInfo>;
+  /** Throws `NoSuchUpload`. No KMS call. */
+  getUpload(ref: UploadRef): Promise<UploadInfo>;
+  putPart(input: PutPartInput): Promise<PartInfo>;
+  listParts(query: ListPartsQuery): Promise<ListPartsPage>;
+  listUploads(query: ListUploadsQuery): Promise<ListUploadsPage>;
+  /** Repeating a call that succeeded answers the same object again. */
+  completeUpload(input: CompleteUploadInput): Promise<ObjectInfo>;
+  abortUpload(ref: UploadRef): Promise<void>;
+
+  /** Objects and bytes that the master key protects. Throws nothing for an unknown key: zeros. */
+  keyUsage(masterKeyName: string): Promise<KeyUsage>;
+  totals(): Promise<StoreTotals>;
+  /** True when a write can be encrypted at all. */
+  readonly hasKms: boolean;
+}
+
+export type StoreErrorCode =
+  | 'BadDigest'
+  | 'BucketAlreadyExists'
+  | 'BucketNotEmpty'
+  | 'ConditionalRequestConflict'
+  | 'EntityTooLarge'
+  | 'EntityTooSmall'
+  | 'IncompleteBody'
+  | 'InvalidArgument'
+  | 'InvalidPart'
+  | 'InvalidPartOrder'
+  | 'InvalidRequest'
+  | 'NoSuchBucket'
+  | 'NoSuchKey'
+  | 'NoSuchUpload'
+  | 'NoSuchVersion'
+  | 'ObjectCorrupt'
+  | 'PreconditionFailed'
+  | 'KmsNotConfigured'
+  | 'StorageFull'
+  | 'StorageReadOnly'
+  | 'StorageUnavailable';
+
+/** `details` become elements of the S3 error body (for example `MinSizeAllowed`). */
+export class StoreError extends Error {
+  readonly code: StoreErrorCode;
+  readonly details: Readonly<Record<string, string>>;
+  constructor(
+    code: StoreErrorCode,
+    message: string,
+    options?: ErrorOptions & { details?: Record<string, string> },
+  ) {
+    super(message, options);
+    this.name = 'StoreError';
+    this.code = code;
+    this.details = options?.details ?? {};
+  }
+}

@@ -1,0 +1,240 @@
+// The KES protocol as data, shared by the key service and its clients: paths, bodies and error texts
+// (docs/formats/kes-protocol.md). Byte strings are padded standard base64 in JSON.
+
+/** Every route of the service. `prefix` ends in `/` when the last path element names a resource. */
+export type KesRouteSpec = {
+  readonly name: KesRouteName;
+  readonly method: 'GET' | 'PUT' | 'DELETE';
+  readonly prefix: string;
+  readonly maxBodyBytes: number;
+  /** Seconds; 0 for none. */
+  readonly timeoutSeconds: number;
+  readonly auth: 'none' | 'identify' | 'policy';
+};
+
+export type KesRouteName =
+  | 'version'
+  | 'ready'
+  | 'status'
+  | 'metrics'
+  | 'api'
+  | 'key-create'
+  | 'key-import'
+  | 'key-describe'
+  | 'key-list'
+  | 'key-delete'
+  | 'key-generate'
+  | 'key-encrypt'
+  | 'key-decrypt'
+  | 'key-hmac'
+  | 'key-disable'
+  | 'key-enable'
+  | 'key-batch'
+  | 'policy-describe'
+  | 'policy-read'
+  | 'policy-list'
+  | 'identity-describe'
+  | 'identity-list'
+  | 'identity-self'
+  | 'log-error'
+  | 'log-audit';
+
+const mb = 1_000_000;
+
+export const kesRoutes: readonly KesRouteSpec[] = [
+  {
+    name: 'version',
+    method: 'GET',
+    prefix: '/version',
+    maxBodyBytes: 0,
+    timeoutSeconds: 10,
+    auth: 'none',
+  },
+  {
+    name: 'ready',
+    method: 'GET',
+    prefix: '/v1/ready',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'status',
+    method: 'GET',
+    prefix: '/v1/status',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'metrics',
+    method: 'GET',
+    prefix: '/v1/metrics',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'api',
+    method: 'GET',
+    prefix: '/v1/api',
+    maxBodyBytes: 0,
+    timeoutSeconds: 10,
+    auth: 'policy',
+  },
+  {
+    name: 'key-create',
+    method: 'PUT',
+    prefix: '/v1/key/create/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-import',
+    method: 'PUT',
+    prefix: '/v1/key/import/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-describe',
+    method: 'GET',
+    prefix: '/v1/key/describe/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-list',
+    method: 'GET',
+    prefix: '/v1/key/list/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-delete',
+    method: 'DELETE',
+    prefix: '/v1/key/delete/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-generate',
+    method: 'PUT',
+    prefix: '/v1/key/generate/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-encrypt',
+    method: 'PUT',
+    prefix: '/v1/key/encrypt/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-decrypt',
+    method: 'PUT',
+    prefix: '/v1/key/decrypt/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-hmac',
+    method: 'PUT',
+    prefix: '/v1/key/hmac/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-disable',
+    method: 'PUT',
+    prefix: '/v1/key/disable/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-enable',
+    method: 'PUT',
+    prefix: '/v1/key/enable/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-batch',
+    method: 'PUT',
+    prefix: '/v1/batch/key',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'identify',
+  },
+];
+
+// ---- messages -------------------------------------------------------------------------------------
+
+export type KesErrorBody = { readonly message: string };
+export type KesGenerateRequest = { readonly context?: string };
+export type KesGenerateResponse = { readonly plaintext: string; readonly ciphertext: string };
+export type KesEncryptRequest = { readonly plaintext: string; readonly context?: string };
+export type KesEncryptResponse = { readonly ciphertext: string };
+export type KesDecryptRequest = { readonly ciphertext: string; readonly context?: string };
+export type KesDecryptResponse = { readonly plaintext: string };
+export type KesImportRequest = { readonly key: string; readonly cipher: string };
+
+/** `state` is ours: sent only when the key is disabled, so that old clients see what they know. */
+export type KesKeyInfo = {
+  readonly name: string;
+  readonly algorithm: string;
+  readonly created_at: string;
+  readonly created_by?: string;
+  readonly state?: 'disabled';
+};
+
+/** `disabled` is ours: the listed names that are disabled, left out when there are none. */
+export type KesKeyList = {
+  readonly names: readonly string[];
+  readonly continue_at?: string;
+  readonly disabled?: readonly string[];
+};
+
+/**
+ * Ours: several generate and decrypt calls in one request. Each call is authorised, audited and answered
+ * by itself, exactly as if it had come alone to its own route: `result` is that route's answer.
+ */
+export type KesBatchRequest = { readonly calls: readonly KesBatchCall[] };
+export type KesBatchCall =
+  | { readonly op: 'generate'; readonly name: string; readonly context?: string }
+  | {
+      readonly op: 'decrypt';
+      readonly name: string;
+      readonly ciphertext: string;
+      readonly context?: string;
+    };
+export type KesBatchResponse = { readonly results: readonly KesBatchResult[] };
+export type KesBatchResult =
+  | { readonly status: 200; readonly plaintext: string; readonly ciphertext?: string }
+  | { readonly status: number; readonly message: string };
+
+/** Most calls in one batch. */
+export const kesBatchCallsMax = 256;
+
+/** Error texts that clients compare, by status and exact text. */
+export const kesErrors = {
+  notAllowed: { status: 403, message: 'not authorized: insufficient permissions' },
+  keyNotFound: { status: 404, message: 'key does not exist' },
+  keyExists: { status: 400, message: 'key already exists' },
+  policyNotFound: { status: 404, message: 'policy does not exist' },
+  identityNotFound: { status: 404, message: 'identity does not exist' },
+  decrypt: { status: 400, message: 'decryption failed: ciphertext is not authentic' },
+  keyDisabled: { status: 403, message: 'key is disabled: enable it to use it again' },
+} as const;
