@@ -1,0 +1,91 @@
+// The two AEADs of the encrypted formats, as `node:crypto` offers them, behind one small face. Both have 12-byte
+// nonces and 16-byte tags. Plaintext comes back from an open only after its tag was verified.
+
+import {
+  type CipherChaCha20Poly1305,
+  type CipherGCM,
+  createCipheriv,
+  createDecipheriv,
+  type DecipherChaCha20Poly1305,
+  type DecipherGCM,
+  type KeyObject,
+} from 'node:crypto';
+
+/** A secret key: its bytes, or a `KeyObject` holding them. */
+export type AeadKey = Uint8Array | KeyObject;
+
+export type AeadCipher = 'aes-256-gcm' | 'chacha20-poly1305';
+
+export const tagBytes = 16;
+export const nonceBytes = 12;
+
+/** Everything one AEAD call depends on, besides the text itself. */
+export type AeadCall = {
+  readonly cipher: AeadCipher;
+  readonly key: AeadKey;
+  readonly nonce: Uint8Array;
+  readonly associatedData: Uint8Array;
+};
+
+/** The size of the key in bytes. */
+export function keyBytes(key: AeadKey): number {
+  return key instanceof Uint8Array ? key.length : (key.symmetricKeySize ?? 0);
+}
+
+const tagOptions = { authTagLength: tagBytes } as const;
+
+/** Encrypts the pieces, in order, to `target` at `offset`, tag appended. Returns the offset behind the tag. */
+export function sealInto(
+  call: AeadCall,
+  pieces: readonly Uint8Array[],
+  target: { readonly bytes: Buffer; readonly offset: number },
+): number {
+  const cipher = startSeal(call);
+  let offset = target.offset;
+  for (const piece of pieces) {
+    const sealed = cipher.update(piece);
+    target.bytes.set(sealed, offset);
+    offset += sealed.length;
+  }
+  cipher.final();
+  target.bytes.set(cipher.getAuthTag(), offset);
+  return offset + tagBytes;
+}
+
+/** The plaintext of ciphertext and tag, or undefined when the tag does not fit. */
+export function openSealed(call: AeadCall, sealed: Uint8Array): Buffer | undefined {
+  if (sealed.length < tagBytes) return undefined;
+  const tagStart = sealed.length - tagBytes;
+  const decipher = startOpen(call);
+  decipher.setAuthTag(sealed.subarray(tagStart));
+  const opened = decipher.update(sealed.subarray(0, tagStart));
+  try {
+    decipher.final();
+  } catch {
+    opened.fill(0);
+    return undefined;
+  }
+  return opened;
+}
+
+function startSeal(call: AeadCall): CipherGCM | CipherChaCha20Poly1305 {
+  if (call.cipher === 'aes-256-gcm') {
+    const cipher = createCipheriv('aes-256-gcm', call.key, call.nonce);
+    cipher.setAAD(call.associatedData);
+    return cipher;
+  }
+  const cipher = createCipheriv('chacha20-poly1305', call.key, call.nonce, tagOptions);
+  cipher.setAAD(call.associatedData, { plaintextLength: 0 });
+  return cipher;
+}
+
+function startOpen(call: AeadCall): DecipherGCM | DecipherChaCha20Poly1305 {
+  if (call.cipher === 'aes-256-gcm') {
+    const decipher = createDecipheriv('aes-256-gcm', call.key, call.nonce, tagOptions);
+    decipher.setAAD(call.associatedData);
+    return decipher;
+  }
+  const decipher = createDecipheriv('chacha20-poly1305', call.key, call.nonce, tagOptions);
+  decipher.setAAD(call.associatedData, { plaintextLength: 0 });
+  return decipher;
+}

@@ -1,0 +1,282 @@
+// Blobs as files: `<dir>/<last three characters of the id>/<id>`. The fan-out keeps directories small;
+// the end of the id is random, its start may be a time.
+//
+// A write goes to its final name at once (nobody knows the id yet), mode 0600, and resolves after the file
+// and its directory are synced. Whatever fails removes the file again. Reads and writes hold at most two
+// chunks of memory.
+
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  BlobError,
+  type BlobErrorCode,
+  type BlobId,
+  type BlobRange,
+  type BlobReader,
+  type BlobStore,
+} from '../store/blob-store.ts';
+import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
+
+const fanOutCharacters = 3;
+/** Chunks are gathered to this size before they go to the file. */
+const writeBytes = 512 * 1024;
+const readBytesMax = 1024 * 1024;
+const idPattern = /^[0-9a-z-]{1,64}$/;
+
+/**
+ * Opens (and creates) the store in the directory. Throws `BlobError`: `read-only`, `full`, `unavailable`.
+ */
+export async function openFileBlobStore(dir: string): Promise<BlobStore> {
+  const sync = createDirectorySync();
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await sync(dir);
+  } catch (error) {
+    throw toBlobError(error, `cannot open the blob directory ${dir}`);
+  }
+  return new FileBlobStore(dir, sync);
+}
+
+class FileBlobStore implements BlobStore {
+  readonly #dir: string;
+  readonly #sync: DirectorySync;
+  /** Fan-out directories known to exist durably, with the running creation of the others. */
+  readonly #folders = new Map<string, Promise<void>>();
+
+  constructor(dir: string, sync: DirectorySync) {
+    this.#dir = dir;
+    this.#sync = sync;
+  }
+
+  async write(id: BlobId, source: AsyncIterable<Uint8Array>): Promise<number> {
+    const { folder, path } = this.#place(id);
+    const file = await this.#create(folder, path, id);
+    try {
+      let sizeBytes: number;
+      try {
+        sizeBytes = await writeAll(file, source, id);
+        await file.datasync().catch((error: unknown) => {
+          throw toBlobError(error, `cannot write the blob ${id}`);
+        });
+      } finally {
+        await file.close();
+      }
+      await this.#sync(folder).catch((error: unknown) => {
+        throw toBlobError(error, `cannot write the directory of the blob ${id}`);
+      });
+      return sizeBytes;
+    } catch (error) {
+      // What cannot be unlinked now is found by the sweep: no record names it.
+      await unlink(path).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async read(id: BlobId, range: BlobRange): Promise<BlobReader> {
+    const { path } = this.#place(id);
+    try {
+      return new FileReader(await open(path, constants.O_RDONLY), id, range);
+    } catch (error) {
+      throw toBlobError(error, `cannot open the blob ${id}`);
+    }
+  }
+
+  async remove(id: BlobId): Promise<void> {
+    try {
+      await unlink(this.#place(id).path);
+    } catch (error) {
+      const blobError = toBlobError(error, `cannot remove the blob ${id}`);
+      if (blobError.code !== 'absent') throw blobError;
+    }
+  }
+
+  async *list(): AsyncGenerator<{ readonly id: BlobId; readonly modifiedMs: number }> {
+    for await (const folder of await this.#openDirectory(this.#dir)) {
+      if (!folder.isDirectory()) continue;
+      const path = join(this.#dir, folder.name);
+      for await (const file of await this.#openDirectory(path)) {
+        if (!file.isFile() || !idPattern.test(file.name)) continue;
+        const found = await stat(join(path, file.name)).catch(() => undefined);
+        // A blob may go while the list is read.
+        if (found) yield { id: file.name, modifiedMs: found.mtimeMs };
+      }
+    }
+  }
+
+  async close(): Promise<void> {}
+
+  async #openDirectory(path: string): ReturnType<typeof opendir> {
+    try {
+      return await opendir(path, { bufferSize: 1000 });
+    } catch (error) {
+      throw toBlobError(error, `cannot read the directory ${path}`);
+    }
+  }
+
+  #place(id: BlobId): { readonly folder: string; readonly path: string } {
+    if (!idPattern.test(id)) throw new BlobError('unavailable', 'a blob id of a wrong form');
+    const folder = join(this.#dir, id.slice(-fanOutCharacters).padStart(fanOutCharacters, '0'));
+    return { folder, path: join(folder, id) };
+  }
+
+  async #create(folder: string, path: string, id: BlobId): Promise<FileHandle> {
+    try {
+      await this.#ensureFolder(folder);
+      return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    } catch (error) {
+      throw toBlobError(error, `cannot create the blob ${id}`);
+    }
+  }
+
+  #ensureFolder(folder: string): Promise<void> {
+    const known = this.#folders.get(folder);
+    if (known) return known;
+    const created = mkdir(folder, { recursive: true, mode: 0o700 }).then(() => this.#sync(this.#dir));
+    this.#folders.set(folder, created);
+    created.catch(() => this.#folders.delete(folder));
+    return created;
+  }
+}
+
+/**
+ * Copies the chunks into large buffers and writes those, so that a chunk is free again as soon as the next
+ * one is asked for. While one buffer is written the other fills. Returns the number of bytes.
+ */
+async function writeAll(
+  file: FileHandle,
+  source: AsyncIterable<Uint8Array>,
+  id: BlobId,
+): Promise<number> {
+  let buffer = Buffer.allocUnsafeSlow(writeBytes);
+  let filled = 0;
+  let sizeBytes = 0;
+  let running: Promise<Buffer> | undefined;
+  const flush = async (): Promise<void> => {
+    const free = (await running) ?? Buffer.allocUnsafeSlow(writeBytes);
+    running = writeFully(file, buffer, filled, id);
+    // A failure is seen when the next buffer is full, or at the end.
+    running.catch(() => undefined);
+    sizeBytes += filled;
+    buffer = free;
+    filled = 0;
+  };
+  try {
+    for await (const chunk of source) {
+      for (let at = 0; at < chunk.length; ) {
+        const bytes = Math.min(chunk.length - at, buffer.length - filled);
+        buffer.set(chunk.subarray(at, at + bytes), filled);
+        filled += bytes;
+        at += bytes;
+        if (filled === buffer.length) await flush();
+      }
+    }
+    await running;
+    if (filled > 0) await writeFully(file, buffer, filled, id);
+    return sizeBytes + filled;
+  } finally {
+    await running?.catch(() => undefined);
+  }
+}
+
+/** A write may take less than asked (a full disk does that); goes on until all is written or it fails. */
+async function writeFully(
+  file: FileHandle,
+  buffer: Buffer,
+  length: number,
+  id: BlobId,
+): Promise<Buffer> {
+  for (let at = 0; at < length; ) {
+    const { bytesWritten } = await file.write(buffer, at, length - at).catch((error: unknown) => {
+      throw toBlobError(error, `cannot write the blob ${id}`);
+    });
+    if (bytesWritten === 0) throw new BlobError('full', `cannot write the blob ${id}`);
+    at += bytesWritten;
+  }
+  return buffer;
+}
+
+class FileReader implements BlobReader {
+  readonly #file: FileHandle;
+  readonly #id: BlobId;
+  readonly #range: BlobRange;
+  #closing: Promise<void> | undefined;
+
+  constructor(file: FileHandle, id: BlobId, range: BlobRange) {
+    this.#file = file;
+    this.#id = id;
+    this.#range = range;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    const { start, end } = this.#range;
+    // The next chunk is read while the consumer works on the last one: two buffers, used in turn.
+    const bytesMax = Math.min(readBytesMax, end - start);
+    const buffers = [Buffer.allocUnsafeSlow(Math.max(bytesMax, 0)), Buffer.alloc(0)];
+    if (end - start > bytesMax) buffers[1] = Buffer.allocUnsafeSlow(bytesMax);
+    let turn = 0;
+    const readNext = (position: number): Promise<Buffer> => {
+      // The index is 0 or 1.
+      const buffer = buffers[turn % 2] as Buffer;
+      turn += 1;
+      return this.#fill(buffer.subarray(0, Math.min(buffer.length, end - position)), position);
+    };
+    let pending: Promise<Buffer> | undefined;
+    try {
+      if (start < end) pending = readNext(start);
+      for (let position = start; pending; ) {
+        const chunk = await pending;
+        position += chunk.length;
+        pending = position < end ? readNext(position) : undefined;
+        // A failure while the consumer works is reported when it asks for the next chunk.
+        pending?.catch(() => undefined);
+        yield chunk;
+      }
+    } finally {
+      await pending?.catch(() => undefined);
+      await this.close();
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#file.close();
+    return this.#closing;
+  }
+
+  async #fill(buffer: Buffer, position: number): Promise<Buffer> {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const length = buffer.length - filled;
+      const { bytesRead } = await this.#file
+        .read(buffer, filled, length, position + filled)
+        .catch((error: unknown) => {
+          throw toBlobError(error, `cannot read the blob ${this.#id}`);
+        });
+      if (bytesRead === 0) {
+        throw new BlobError('truncated', `the blob ${this.#id} is shorter than recorded`);
+      }
+      filled += bytesRead;
+    }
+    return buffer;
+  }
+}
+
+const codeByErrno: Readonly<Record<string, BlobErrorCode>> = {
+  ENOENT: 'absent',
+  ENOTDIR: 'absent',
+  ENOSPC: 'full',
+  EDQUOT: 'full',
+  EFBIG: 'full',
+  EROFS: 'read-only',
+  EACCES: 'read-only',
+  EPERM: 'read-only',
+  EMFILE: 'too-many-files',
+  ENFILE: 'too-many-files',
+};
+
+function toBlobError(error: unknown, what: string): BlobError {
+  if (error instanceof BlobError) return error;
+  const errno = (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+  const text = error instanceof Error ? error.message : String(error);
+  return new BlobError(codeByErrno[errno] ?? 'unavailable', `${what}: ${text}`, { cause: error });
+}

@@ -1,0 +1,4 @@
+import { testBlobStore } from '../../test/contract/blob-store.ts';
+import { openMemoryBlobStore } from './memory.ts';
+
+testBlobStore('memory', async () => openMemoryBlobStore());

@@ -1,0 +1,229 @@
+// The embedded engine: LMDB, a memory-mapped B-tree that any number of processes share. Reads happen on
+// the calling thread and take microseconds; commits are queued to a thread of the library, which puts all
+// that are waiting into one transaction and syncs it to the disk once (group commit), so the event loop
+// never waits for the disk.
+//
+// Durability: `overlappingSync` is off, so the library reports a transaction only after its pages
+// (fdatasync) and its meta page (opened with O_DSYNC) are on the disk. Visibility: the shared read
+// transaction is renewed before every call, so a read sees whatever any process committed before it.
+
+import { randomFillSync } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { open, type RootDatabase } from 'lmdb';
+import {
+  type EntryVersion,
+  type Kv,
+  type KvCheck,
+  type KvCommit,
+  type KvEntry,
+  KvError,
+  type KvErrorCode,
+  type KvRange,
+} from '../store/kv.ts';
+import { assertCommit, assertEntryKey, assertRange } from './commit-rules.ts';
+
+export type LmdbKvOptions = {
+  /** Address space reserved for the file, in bytes; the file itself grows as needed. Default 1 TiB. */
+  readonly mapSizeBytes?: number;
+};
+
+const mapSizeBytesDefault = 2 ** 40;
+/** Processes and threads that may read at the same time. */
+const readersMax = 512;
+/** Above this many checks a commit runs as one transaction callback instead of nested conditions. */
+const nestedChecksMax = 32;
+
+/**
+ * Opens (and creates) the store in the directory. Throws `KvError`: `read-only` when the directory cannot
+ * be written, `full`, `corrupt` when the files are not LMDB's, `unavailable` otherwise.
+ */
+export function openLmdbKv(dir: string, options: LmdbKvOptions = {}): Kv {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const database = open<Buffer, Uint8Array>({
+      path: dir,
+      noSubdir: false,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      useVersions: true,
+      compression: false,
+      overlappingSync: false,
+      mapSize: options.mapSizeBytes ?? mapSizeBytesDefault,
+      maxReaders: readersMax,
+      permissionsMode: 0o600,
+    });
+    return new LmdbKv(database);
+  } catch (error) {
+    throw toKvError(error, `cannot open the metadata store in ${dir}`);
+  }
+}
+
+class LmdbKv implements Kv {
+  readonly #database: RootDatabase<Buffer, Uint8Array>;
+  readonly #nextVersion = createVersions();
+  #isClosed = false;
+
+  constructor(database: RootDatabase<Buffer, Uint8Array>) {
+    this.#database = database;
+  }
+
+  async get(entryKey: Uint8Array): Promise<KvEntry | undefined> {
+    return this.#read(() => this.#find(entryKey));
+  }
+
+  async getMany(entryKeys: readonly Uint8Array[]): Promise<(KvEntry | undefined)[]> {
+    // One synchronous run, hence one read transaction, hence one snapshot.
+    return this.#read(() => entryKeys.map((entryKey) => this.#find(entryKey)));
+  }
+
+  async list(range: KvRange): Promise<KvEntry[]> {
+    assertRange(range);
+    if (Buffer.compare(range.start, range.end) >= 0) return [];
+    const bounds = range.isReverse
+      ? {
+          start: range.end,
+          end: range.start,
+          reverse: true,
+          exclusiveStart: true,
+          inclusiveEnd: true,
+        }
+      : { start: range.start, end: range.end };
+    return this.#read(() => {
+      const entries: KvEntry[] = [];
+      const found = this.#database.getRange({ ...bounds, limit: range.limit, versions: true });
+      for (const { key, value, version } of found) {
+        entries.push({ entryKey: key, value, version: version ?? 0 });
+      }
+      return entries;
+    });
+  }
+
+  async commit(commit: KvCommit): Promise<'committed' | 'conflict'> {
+    assertCommit(commit);
+    const checks = commit.checks ?? [];
+    try {
+      this.#assertOpen();
+      const isCommitted =
+        checks.length > nestedChecksMax
+          ? await this.#commitInTransaction(commit)
+          : await this.#commitNested(commit, checks);
+      return isCommitted ? 'committed' : 'conflict';
+    } catch (error) {
+      throw toKvError(await causeOf(error), 'the metadata store could not commit');
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#database.close();
+  }
+
+  /** Each check opens a block that the library skips when the check fails; the writes are in the innermost. */
+  async #commitNested(commit: KvCommit, checks: readonly KvCheck[]): Promise<boolean> {
+    const version = this.#nextVersion();
+    const results: Promise<boolean>[] = [];
+    const runFrom = (index: number): void => {
+      const check = checks[index];
+      if (!check) {
+        this.#write(commit, version);
+        return;
+      }
+      const expected = check.version === 'absent' ? null : check.version;
+      results.push(
+        // The type lacks null, which is the library's documented "does not exist" of `ifNoExists`.
+        this.#database.ifVersion(check.entryKey, expected as number, () => runFrom(index + 1)),
+      );
+    };
+    if (checks.length > 0) runFrom(0);
+    else results.push(this.#database.batch(() => this.#write(commit, version)));
+    const outcomes = await Promise.all(results);
+    return outcomes.every(Boolean);
+  }
+
+  async #commitInTransaction(commit: KvCommit): Promise<boolean> {
+    const version = this.#nextVersion();
+    return this.#database.transaction(() => {
+      for (const check of commit.checks ?? []) {
+        const found = this.#database.getEntry(check.entryKey);
+        if ((found?.version ?? 'absent') !== check.version) return false;
+      }
+      this.#write(commit, version);
+      return true;
+    });
+  }
+
+  #write(commit: KvCommit, version: EntryVersion): void {
+    // The promises of single writes say nothing that the enclosing block's does not.
+    for (const { entryKey, value } of commit.puts ?? []) {
+      void this.#database.put(entryKey, value as Buffer, version);
+    }
+    for (const entryKey of commit.deletes ?? []) void this.#database.remove(entryKey);
+  }
+
+  #read<T>(run: () => T): T {
+    try {
+      this.#assertOpen();
+      this.#database.resetReadTxn();
+      return run();
+    } catch (error) {
+      throw toKvError(error, 'the metadata store could not be read');
+    }
+  }
+
+  #find(entryKey: Uint8Array): KvEntry | undefined {
+    assertEntryKey(entryKey);
+    const found = this.#database.getEntry(entryKey);
+    return found && { entryKey, value: found.value, version: found.version ?? 0 };
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new KvError('unavailable', 'the metadata store is closed');
+  }
+}
+
+/**
+ * Versions are 52 random bits plus one, drawn afresh for every commit: unique per entry across processes and also
+ * when an entry is deleted and written again, without any shared counter.
+ */
+function createVersions(): () => EntryVersion {
+  const pool = new Uint32Array(1024);
+  let position = pool.length;
+  return () => {
+    if (position >= pool.length) {
+      randomFillSync(pool);
+      position = 0;
+    }
+    // Both indices are within the pool, whose length is even.
+    const high = (pool[position] as number) & 0xfffff;
+    const low = pool[position + 1] as number;
+    position += 2;
+    return high * 2 ** 32 + low + 1;
+  };
+}
+
+/** The library rejects each write of a failed transaction with a promise of the real reason. */
+async function causeOf(error: unknown): Promise<unknown> {
+  const reason = (error as { commitError?: Promise<unknown> } | undefined)?.commitError;
+  if (!reason) return error;
+  try {
+    await reason;
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}
+
+const codeByPattern: readonly (readonly [RegExp, KvErrorCode])[] = [
+  [/MDB_MAP_FULL|No space left|ENOSPC|quota|File too large/i, 'full'],
+  [/Read-only file system|EROFS|EACCES|Permission denied|EPERM/i, 'read-only'],
+  [/MDB_CORRUPTED|MDB_PAGE_NOTFOUND|MDB_INVALID|MDB_VERSION_MISMATCH|MDB_PANIC/i, 'corrupt'],
+  [/MDB_READERS_FULL|EAGAIN|Resource temporarily|locked/i, 'locked'],
+];
+
+function toKvError(error: unknown, what: string): KvError {
+  if (error instanceof KvError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  const code = codeByPattern.find(([pattern]) => pattern.test(text))?.[1] ?? 'unavailable';
+  return new KvError(code, `${what}: ${text}`, { cause: error });
+}

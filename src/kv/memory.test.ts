@@ -1,0 +1,4 @@
+import { testKv } from '../../test/contract/kv.ts';
+import { openMemoryKv } from './memory.ts';
+
+testKv('memory', async () => openMemoryKv());

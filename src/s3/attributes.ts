@@ -1,0 +1,141 @@
+// What a write keeps with an object (content headers, user metadata, tags, storage class), read from the
+// request headers, and the refusal of every header whose promise could not be kept.
+// Header values are kept as the characters Node gives them, one per byte, so that bytes outside ASCII come
+// back unchanged.
+
+import type { ObjectAttributes } from '../store/types.ts';
+import type { S3Headers } from './call.ts';
+import { invalidArgument, S3Error } from './errors.ts';
+import { parseTagging } from './tags.ts';
+
+const storedHeaders = [
+  'cache-control',
+  'content-disposition',
+  'content-encoding',
+  'content-language',
+  'expires',
+  'x-amz-website-redirect-location',
+] as const;
+
+const metadataPrefix = 'x-amz-meta-';
+const metadataBytesMax = 2048;
+const defaultContentType = 'binary/octet-stream';
+
+/** Attributes of a PutObject, CreateMultipartUpload or CopyObject with REPLACE. Throws `S3Error`. */
+export function attributesOf(headers: S3Headers): ObjectAttributes {
+  return {
+    headers: contentHeadersOf(headers),
+    userMetadata: userMetadataOf(headers),
+    tagging: taggingOf(headers),
+    storageClass: storageClassOf(headers),
+  };
+}
+
+/** The content headers of a request, with the default type and without `aws-chunked`. */
+export function contentHeadersOf(headers: S3Headers): Record<string, string> {
+  const kept: Record<string, string> = {
+    'content-type': headers['content-type'] ?? defaultContentType,
+  };
+  for (const name of storedHeaders) {
+    const value = headers[name];
+    if (value === undefined) continue;
+    const text = name === 'content-encoding' ? withoutAwsChunked(value) : value;
+    if (text !== '') kept[name] = text;
+  }
+  return kept;
+}
+
+/** User metadata without its prefix. Throws `MetadataTooLarge` and, for reserved names, `UnsupportedMetadata`. */
+export function userMetadataOf(headers: S3Headers): Record<string, string> {
+  const metadata: Record<string, string> = {};
+  let bytes = 0;
+  for (const header in headers) {
+    if (!header.startsWith(metadataPrefix)) continue;
+    const name = header.slice(metadataPrefix.length);
+    const value = headers[header] ?? '';
+    bytes += name.length + value.length;
+    if (bytes > metadataBytesMax) throw new S3Error('MetadataTooLarge');
+    metadata[name] = value;
+  }
+  return metadata;
+}
+
+/** The `x-amz-tagging` header, checked. */
+export function taggingOf(headers: S3Headers): string {
+  const tagging = headers['x-amz-tagging'] ?? '';
+  if (tagging !== '') parseTagging(tagging);
+  return tagging;
+}
+
+/** The storage class asked for. Throws `InvalidStorageClass` for one this store does not have. */
+export function storageClassOf(headers: S3Headers): string {
+  const storageClass = headers['x-amz-storage-class'] ?? 'STANDARD';
+  if (storageClass !== 'STANDARD' && storageClass !== 'REDUCED_REDUNDANCY') {
+    throw new S3Error('InvalidStorageClass');
+  }
+  return storageClass;
+}
+
+const unservedWriteHeaders = [
+  'x-amz-object-lock-mode',
+  'x-amz-object-lock-retain-until-date',
+  'x-amz-object-lock-legal-hold',
+  'x-amz-write-offset-bytes',
+  'x-minio-extract',
+] as const;
+
+/** Throws for headers of a write that ask for something which would not happen. */
+export function refuseUnservedWriteHeaders(headers: S3Headers): void {
+  for (const name of unservedWriteHeaders) {
+    if (headers[name] !== undefined) throw headerNotServed(name);
+  }
+  refuseUnservedAcl(headers);
+}
+
+const knownAcls: ReadonlySet<string> = new Set([
+  'public-read',
+  'public-read-write',
+  'authenticated-read',
+  'aws-exec-read',
+  'bucket-owner-read',
+  'log-delivery-write',
+]);
+
+/** Accepts the canned ACLs that change nothing, refuses the others and all grants. */
+export function refuseUnservedAcl(headers: S3Headers): void {
+  const acl = headers['x-amz-acl'];
+  if (acl !== undefined && acl !== 'private' && acl !== 'bucket-owner-full-control') {
+    if (knownAcls.has(acl)) throw headerNotServed('x-amz-acl');
+    throw invalidArgument('x-amz-acl', acl, 'The canned ACL you specified is not valid');
+  }
+  for (const grant of ['full-control', 'read', 'read-acp', 'write', 'write-acp']) {
+    const name = `x-amz-grant-${grant}`;
+    if (headers[name] !== undefined) throw headerNotServed(name);
+  }
+}
+
+/** Throws for header names that are reserved for servers of this kind. */
+export function refuseReservedHeaders(headers: S3Headers): void {
+  for (const name in headers) {
+    if (name.charCodeAt(0) !== 0x78) continue;
+    if (
+      name.startsWith('x-minio-internal-') ||
+      name.startsWith('x-amz-meta-x-minio-internal-') ||
+      name.startsWith('x-amz-meta-x-amz-unencrypted-content-')
+    ) {
+      throw new S3Error('UnsupportedMetadata');
+    }
+  }
+}
+
+function headerNotServed(name: string): S3Error {
+  return new S3Error('NotImplemented', `The header ${name} asks for something this server does not do`, {
+    details: { Header: name },
+  });
+}
+
+function withoutAwsChunked(value: string): string {
+  if (!value.toLowerCase().includes('aws-chunked')) return value;
+  const kept = value.split(',').filter((token) => token.trim().toLowerCase() !== 'aws-chunked');
+  return kept.join(',').trim();
+}

@@ -1,0 +1,464 @@
+// Who sent a request, decided from its target and headers before any byte of its body is read.
+//
+// The identity that is returned is the one whose signature over this very request was verified, wherever
+// it stood; a request that claims more than one, or one we cannot check, is refused, never treated as
+// anonymous. The markers of streamed bodies bypass nothing: they only say how the body is covered.
+
+import type { Credentials, CredentialsSource, Identity } from '../iam/identity.ts';
+import { anonymous } from '../iam/identity.ts';
+import {
+  type CanonicalParameter,
+  type HeaderFields,
+  decodeQueryText,
+  parseCanonicalQuery,
+  splitTarget,
+} from '../sigv4/canonical.ts';
+import { AuthError } from '../sigv4/errors.ts';
+import {
+  type SignatureClaim,
+  algorithm,
+  isPresigned,
+  parseAuthorization,
+  parsePresigned,
+} from '../sigv4/parse.ts';
+import { type SigningContext, type SigningKeyCache, formatScope } from '../sigv4/signing-key.ts';
+import { formatAmzDate, parseAmzDate, parseHttpDate } from '../sigv4/time.ts';
+import { verifySignature } from '../sigv4/verify.ts';
+
+/** The parts of a request that a signature covers, as `node:http` gives them. */
+export type AuthRequest = {
+  readonly method: string;
+  /** `IncomingMessage.url`: the raw request target. */
+  readonly rawTarget: string;
+  readonly headers: HeaderFields;
+  /** `IncomingMessage.rawHeaders`; needed only to tell repeated headers from commas. */
+  readonly rawHeaders?: readonly string[];
+};
+
+export type AuthDeps = {
+  readonly credentials: CredentialsSource;
+  /** One per process. */
+  readonly signingKeys: SigningKeyCache;
+  /** The server's region; empty accepts any. */
+  readonly region: string;
+  /** Milliseconds since 1970. */
+  now(): number;
+};
+
+export type AuthOptions = {
+  /** True for ListBuckets, GetBucketLocation and the admin API: any region, the empty one too. */
+  readonly acceptsAnyRegion?: boolean;
+  /** The LocationConstraint of the addressed bucket. Called only when the scope names another region. */
+  findBucketRegion?(): Promise<string | undefined>;
+};
+
+/** How the body is covered, from `x-amz-content-sha256`. */
+export type Payload =
+  | { readonly kind: 'hashed'; readonly sha256: string }
+  | { readonly kind: 'unsigned' }
+  | {
+      readonly kind: 'signed-chunks';
+      readonly hasTrailer: boolean;
+      readonly context: SigningContext;
+      /** The request's own signature, which the first chunk's signature follows. */
+      readonly seedSignature: string;
+    }
+  | { readonly kind: 'unsigned-chunks' };
+
+export type Authentication = {
+  readonly identity: Identity;
+  readonly method: 'anonymous' | 'header' | 'presigned';
+  readonly payload: Payload;
+  /**
+   * The headers that count: those of the request and, for presigned requests, the `x-amz-*` query
+   * parameters that stand for headers (lower-case names, decoded).
+   */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Names in `headers` that came from the query. */
+  readonly hoisted: ReadonlySet<string>;
+};
+
+const skewMsMax = 15 * 60 * 1000;
+const nothing: ReadonlySet<string> = new Set();
+
+/**
+ * Authenticates a request. Anonymous requests pass, with the identity `anonymous`. Throws `AuthError`;
+ * errors of `deps` and `options` pass through.
+ */
+export async function authenticate(
+  request: AuthRequest,
+  deps: AuthDeps,
+  options: AuthOptions = {},
+): Promise<Authentication> {
+  const authorization = request.headers['authorization'];
+  const { path, query } = splitTarget(request.rawTarget);
+  const parameters = parseCanonicalQuery(query);
+  const hasPresignedQuery = query.includes('X-Amz-') && isPresigned(parameters);
+  const hasV2Query = query.includes('AWSAccessKeyId') && isV2Presigned(parameters);
+  if (typeof authorization === 'string' && authorization !== '') {
+    if (hasPresignedQuery || hasV2Query) throw twoMechanisms();
+    refuseOtherMechanisms(authorization);
+    return verifyHeader({ request, deps, options, path, parameters }, authorization);
+  }
+  if (hasV2Query) {
+    if (hasPresignedQuery) throw twoMechanisms();
+    throw signatureV2();
+  }
+  if (hasPresignedQuery) return verifyPresigned({ request, deps, options, path, parameters });
+  return {
+    identity: anonymous,
+    method: 'anonymous',
+    payload: parsePayload(headerOf(request.headers, 'x-amz-content-sha256') ?? 'UNSIGNED-PAYLOAD'),
+    headers: plainHeaders(request.headers),
+    hoisted: nothing,
+  };
+}
+
+/** Everything that one verification works on. */
+type Verification = {
+  readonly request: AuthRequest;
+  readonly deps: AuthDeps;
+  readonly options: AuthOptions;
+  readonly path: string;
+  readonly parameters: readonly CanonicalParameter[];
+};
+
+async function verifyHeader(
+  verification: Verification,
+  authorization: string,
+): Promise<Authentication> {
+  const { request, deps } = verification;
+  const claim = parseAuthorization(authorization);
+  const { timestamp, timeMs } = requestTime(request.headers);
+  checkScopeDate(claim, timestamp);
+  if (Math.abs(deps.now() - timeMs) > skewMsMax) throw tooSkewed(timestamp, deps.now());
+  const payloadHash = headerOf(request.headers, 'x-amz-content-sha256');
+  if (payloadHash === undefined) {
+    throw new AuthError(
+      'InvalidRequest',
+      'Missing required header for this request: x-amz-content-sha256',
+    );
+  }
+  checkSignedHeaders(request.headers, claim.signedHeaders, neverRefused);
+  const credentials = await findCredentials(deps, claim);
+  if (headerOf(request.headers, 'x-amz-security-token') !== undefined) throw invalidToken();
+  const context = verifyClaim(verification, { claim, credentials, timestamp, payloadHash });
+  await checkRegion(verification, claim.scope.region, 'AuthorizationHeaderMalformed');
+  return {
+    identity: credentials.identity,
+    method: 'header',
+    payload: parsePayload(payloadHash, { context, seedSignature: claim.signature }),
+    headers: plainHeaders(request.headers),
+    hoisted: nothing,
+  };
+}
+
+async function verifyPresigned(verification: Verification): Promise<Authentication> {
+  const { request, deps, parameters } = verification;
+  const claim = parsePresigned(parameters);
+  checkScopeDate(claim, claim.timestamp);
+  checkPeriod(claim, deps.now());
+  checkSignedHeaders(request.headers, claim.signedHeaders, toleratedOnPresigned);
+  const credentials = await findCredentials(deps, claim);
+  const { headers, hoisted } = mergeHoisted(request.headers, parameters);
+  if (headers['x-amz-security-token'] !== undefined) throw invalidToken();
+  const isHashSigned =
+    hoisted.has('x-amz-content-sha256') || claim.signedHeaders.includes('x-amz-content-sha256');
+  const payloadHash = headers['x-amz-content-sha256'] ?? 'UNSIGNED-PAYLOAD';
+  verifyClaim(verification, {
+    claim,
+    credentials,
+    timestamp: claim.timestamp,
+    payloadHash: isHashSigned ? payloadHash : 'UNSIGNED-PAYLOAD',
+  });
+  await checkRegion(verification, claim.scope.region, 'AuthorizationQueryParametersError');
+  return {
+    identity: credentials.identity,
+    method: 'presigned',
+    payload: parsePayload(payloadHash),
+    headers,
+    hoisted,
+  };
+}
+
+function verifyClaim(
+  verification: Verification,
+  input: {
+    readonly claim: SignatureClaim;
+    readonly credentials: Credentials;
+    readonly timestamp: string;
+    readonly payloadHash: string;
+  },
+): SigningContext {
+  const { request, deps, path, parameters } = verification;
+  const { claim, credentials, timestamp, payloadHash } = input;
+  const context: SigningContext = {
+    signingKey: deps.signingKeys.get(claim.accessKey, credentials.secretKey, claim.scope),
+    timestamp,
+    scope: formatScope(claim.scope),
+  };
+  verifySignature(
+    {
+      method: request.method,
+      path,
+      parameters,
+      headers: request.headers,
+      rawHeaders: request.rawHeaders,
+      signedHeaders: claim.signedHeaders,
+      payloadHash,
+    },
+    context,
+    claim.signature,
+  );
+  return context;
+}
+
+async function findCredentials(deps: AuthDeps, claim: SignatureClaim): Promise<Credentials> {
+  const found = deps.credentials.find(claim.accessKey);
+  const credentials = found instanceof Promise ? await found : found;
+  if (credentials === undefined) {
+    throw new AuthError(
+      'InvalidAccessKeyId',
+      'The access key ID you provided does not exist in our records.',
+      { details: { AWSAccessKeyId: claim.accessKey } },
+    );
+  }
+  return credentials;
+}
+
+/**
+ * A region other than the server's is good where the bucket was made with it, and us-east-1 always.
+ * Checked after the signature, so that only a known caller learns a bucket's region.
+ */
+async function checkRegion(
+  { deps, options }: Verification,
+  region: string,
+  code: 'AuthorizationHeaderMalformed' | 'AuthorizationQueryParametersError',
+): Promise<void> {
+  if (options.acceptsAnyRegion === true || deps.region === '' || region === deps.region) return;
+  if (region === 'us-east-1' || region === 'US') return;
+  const bucketRegion = await options.findBucketRegion?.();
+  if (bucketRegion !== undefined && bucketRegion !== '' && region === bucketRegion) return;
+  const expected = bucketRegion === undefined || bucketRegion === '' ? deps.region : bucketRegion;
+  const what =
+    code === 'AuthorizationHeaderMalformed'
+      ? 'The authorization header is malformed'
+      : 'Error parsing the X-Amz-Credential parameter';
+  throw new AuthError(code, `${what}; the region '${region}' is wrong; expecting '${expected}'`, {
+    details: { Region: expected },
+  });
+}
+
+function requestTime(headers: HeaderFields): { timestamp: string; timeMs: number } {
+  const amzDate = headerOf(headers, 'x-amz-date');
+  if (amzDate !== undefined) {
+    const timeMs = parseAmzDate(amzDate);
+    if (timeMs !== undefined) return { timestamp: amzDate, timeMs };
+  }
+  const date = headerOf(headers, 'date');
+  for (const text of [amzDate, date]) {
+    const timeMs = text === undefined ? undefined : (parseHttpDate(text) ?? parseAmzDate(text));
+    if (timeMs !== undefined) return { timestamp: formatAmzDate(timeMs), timeMs };
+  }
+  throw new AuthError(
+    'AccessDenied',
+    'AWS authentication requires a valid Date or x-amz-date header',
+  );
+}
+
+function checkScopeDate(claim: SignatureClaim, timestamp: string): void {
+  if (timestamp.startsWith(claim.scope.date)) return;
+  throw new AuthError(
+    'AuthorizationHeaderMalformed',
+    `The date of the credential scope is '${claim.scope.date}', which is not the date of the request.`,
+  );
+}
+
+function checkPeriod(
+  claim: { readonly timeMs: number; readonly expiresSeconds: number },
+  nowMs: number,
+): void {
+  if (claim.timeMs - nowMs > skewMsMax) {
+    throw new AuthError('AccessDenied', 'Request is not valid yet');
+  }
+  const endMs = claim.timeMs + claim.expiresSeconds * 1000;
+  if (nowMs <= endMs) return;
+  throw new AuthError('AccessDenied', 'Request has expired', {
+    details: {
+      'X-Amz-Expires': String(claim.expiresSeconds),
+      Expires: new Date(endMs).toISOString(),
+      ServerTime: new Date(nowMs).toISOString(),
+    },
+  });
+}
+
+/** Added on the way by proxies and browsers, without a meaning here. */
+const neverRefused: ReadonlySet<string> = new Set(['x-amz-cf-id', 'x-amz-user-agent']);
+
+/**
+ * Headers that SDKs send beside a presigned target without having signed them. They can only add checks
+ * on the body or say how it is framed.
+ */
+const toleratedOnPresigned: ReadonlySet<string> = new Set([
+  ...neverRefused,
+  'x-amz-checksum-crc32',
+  'x-amz-checksum-crc32c',
+  'x-amz-checksum-crc64nvme',
+  'x-amz-checksum-mode',
+  'x-amz-checksum-sha1',
+  'x-amz-checksum-sha256',
+  'x-amz-content-sha256',
+  'x-amz-date',
+  'x-amz-decoded-content-length',
+  'x-amz-sdk-checksum-algorithm',
+  'x-amz-trailer',
+]);
+
+/** The host and every `x-amz-*` header must be under the signature. */
+function checkSignedHeaders(
+  headers: HeaderFields,
+  signedHeaders: readonly string[],
+  tolerated: ReadonlySet<string>,
+): void {
+  const missing: string[] = [];
+  if (!signedHeaders.includes('host')) missing.push('host');
+  for (const name in headers) {
+    if (!name.startsWith('x-amz-') || signedHeaders.includes(name)) continue;
+    if (!tolerated.has(name)) missing.push(name);
+  }
+  if (missing.length === 0) return;
+  throw new AuthError(
+    'AccessDenied',
+    'There were headers present in the request which were not signed',
+    { details: { HeadersNotSigned: missing.join(', ') } },
+  );
+}
+
+/** Query parameters that belong to the signature itself. */
+const signatureParameters: ReadonlySet<string> = new Set([
+  'x-amz-algorithm',
+  'x-amz-credential',
+  'x-amz-date',
+  'x-amz-expires',
+  'x-amz-signature',
+  'x-amz-signedheaders',
+]);
+
+/** Adds the `x-amz-*` parameters as headers. One that contradicts a header of the request is refused. */
+function mergeHoisted(
+  requestHeaders: HeaderFields,
+  parameters: readonly CanonicalParameter[],
+): { headers: Record<string, string | undefined>; hoisted: ReadonlySet<string> } {
+  const headers = { ...plainHeaders(requestHeaders) };
+  const hoisted = new Set<string>();
+  for (const parameter of parameters) {
+    const name = parameter.name.toLowerCase();
+    if (!name.startsWith('x-amz-') || signatureParameters.has(name)) continue;
+    const value = decodeQueryText(parameter.value);
+    const sent = headers[name];
+    if (sent === undefined) {
+      headers[name] = value;
+      hoisted.add(name);
+    } else if (sent !== value && !toleratedOnPresigned.has(name)) {
+      throw new AuthError(
+        'InvalidRequest',
+        `${name} is given twice, in the query and as a header, with different values.`,
+      );
+    }
+  }
+  return { headers, hoisted };
+}
+
+/** `chunks` is there when the request has a header signature for chunk signatures to follow. */
+function parsePayload(
+  text: string,
+  chunks?: { readonly context: SigningContext; readonly seedSignature: string },
+): Payload {
+  if (text.length === 64 && /^[0-9a-fA-F]{64}$/.test(text)) {
+    return { kind: 'hashed', sha256: text.toLowerCase() };
+  }
+  switch (text) {
+    case 'UNSIGNED-PAYLOAD':
+      return { kind: 'unsigned' };
+    case 'STREAMING-UNSIGNED-PAYLOAD-TRAILER':
+      return { kind: 'unsigned-chunks' };
+    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD':
+    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER':
+      if (chunks === undefined) {
+        throw new AuthError(
+          'InvalidRequest',
+          'A body in signed chunks needs a request signed in the Authorization header.',
+        );
+      }
+      return { kind: 'signed-chunks', hasTrailer: text.endsWith('-TRAILER'), ...chunks };
+    case 'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD':
+    case 'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER':
+      throw new AuthError(
+        'NotImplemented',
+        'Signature V4A (ECDSA) is not supported; sign with AWS4-HMAC-SHA256.',
+      );
+    default:
+      throw new AuthError(
+        'InvalidArgument',
+        'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, or a valid sha256 value.',
+      );
+  }
+}
+
+function refuseOtherMechanisms(authorization: string): void {
+  if (authorization.startsWith(`${algorithm} `)) return;
+  if (/^AWS [^:]+:.+$/.test(authorization)) throw signatureV2();
+  if (authorization.startsWith('AWS4-ECDSA-')) {
+    throw new AuthError(
+      'NotImplemented',
+      'Signature V4A (ECDSA) is not supported; sign with AWS4-HMAC-SHA256.',
+    );
+  }
+  throw new AuthError('InvalidArgument', `Unsupported Authorization Type; use ${algorithm}.`);
+}
+
+function isV2Presigned(parameters: readonly CanonicalParameter[]): boolean {
+  return parameters.some((parameter) => parameter.name === 'AWSAccessKeyId');
+}
+
+function signatureV2(): AuthError {
+  return new AuthError(
+    'InvalidRequest',
+    'The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.',
+  );
+}
+
+function twoMechanisms(): AuthError {
+  return new AuthError(
+    'InvalidArgument',
+    'Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified',
+  );
+}
+
+function invalidToken(): AuthError {
+  return new AuthError('InvalidTokenId', 'The security token included in the request is invalid');
+}
+
+function tooSkewed(timestamp: string, nowMs: number): AuthError {
+  return new AuthError(
+    'RequestTimeTooSkewed',
+    "The difference between the request time and the server's time is too large.",
+    {
+      details: {
+        RequestTime: timestamp,
+        ServerTime: new Date(nowMs).toISOString(),
+        MaxAllowedSkewMilliseconds: String(skewMsMax),
+      },
+    },
+  );
+}
+
+function headerOf(headers: HeaderFields, name: string): string | undefined {
+  const value = headers[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** `node:http` gives an array for `set-cookie` only, which means nothing in a request. */
+function plainHeaders(headers: HeaderFields): Readonly<Record<string, string | undefined>> {
+  return headers as Readonly<Record<string, string | undefined>>;
+}

@@ -1,0 +1,85 @@
+// What a handler gets and what it gives back. A handler reads one call and returns one reply or throws;
+// it never touches the connection. So every handler can be tested with plain values, and everything that
+// concerns the wire (100-continue, draining, backpressure, error bodies) is in one place.
+
+import type { BlobReader } from '../store/blob-store.ts';
+import type { BodyInput, ObjectStore } from '../store/types.ts';
+import { findQuery, type S3Target } from './target.ts';
+
+/** Request headers, lower-case names; `x-amz-*` query parameters count as headers of that name. */
+export type S3Headers = Readonly<Record<string, string | undefined>>;
+
+/** Who is called owner of buckets and objects in listings and ACLs. */
+export type S3Owner = { readonly id: string; readonly displayName: string };
+
+/** What every call of a server shares. */
+export type S3Environment = {
+  readonly region: string;
+  readonly owner: S3Owner;
+  /** Writes without any SSE header are encrypted even where the bucket has no default. */
+  readonly autoEncryption: boolean;
+};
+
+export interface S3Call {
+  readonly target: S3Target;
+  readonly headers: S3Headers;
+  readonly method: string;
+  readonly store: ObjectStore;
+  readonly environment: S3Environment;
+  /** Access key of the caller; empty for an anonymous one. */
+  readonly accessKey: string;
+  /** `http://host` or `https://host` as the client sees this server. */
+  readonly origin: string;
+  /** The object data of the request, verified while it is read. Call it once, after all header checks. */
+  openBody(): Promise<BodyInput>;
+  /**
+   * The whole body of a configuration call, verified. Throws `MalformedXML` above `maxBytes`. With
+   * `isDigestRequired`, `InvalidRequest` unless Content-MD5 or a checksum header protects it.
+   */
+  readDocument(options: { maxBytes: number; isDigestRequired: boolean }): Promise<Uint8Array>;
+}
+
+/** Flat list of header names and values, as `writeHead` takes it. */
+export type ReplyHeaders = string[];
+
+/**
+ * `body` as text is an XML document. Bytes and streams are object data and come with `sizeBytes`, the
+ * Content-Length; a reply without a body but with `sizeBytes` answers HEAD.
+ */
+export type Reply = {
+  readonly status: number;
+  readonly headers: ReplyHeaders;
+  readonly body?: string | Uint8Array | BlobReader;
+  readonly sizeBytes?: number;
+  /** Changes the content type of a text body. Default: `application/xml`. */
+  readonly contentType?: string;
+};
+
+export type S3Handler = (call: S3Call) => Promise<Reply>;
+
+const prologue = '<?xml version="1.0" encoding="UTF-8"?>\n';
+const namespace = 'http://s3.amazonaws.com/doc/2006-03-01/';
+
+/** A 200 with an XML document: `inner` is already escaped. */
+export function xmlReply(root: string, inner: string, headers: ReplyHeaders = []): Reply {
+  return {
+    status: 200,
+    headers,
+    body: `${prologue}<${root} xmlns="${namespace}">${inner}</${root}>`,
+  };
+}
+
+/** A 200 or 204 without a body. */
+export function emptyReply(status: 200 | 204, headers: ReplyHeaders = []): Reply {
+  return { status, headers };
+}
+
+/** The value of a query parameter of the call. */
+export function queryOf(call: S3Call, name: string): string | undefined {
+  return findQuery(call.target.query, name);
+}
+
+/** `2026-01-02T03:04:05.000Z`, as XML bodies have it. */
+export function xmlTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

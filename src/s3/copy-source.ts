@@ -1,0 +1,86 @@
+// The source of CopyObject and UploadPartCopy: found, its conditions checked, its bytes read.
+
+import type { ObjectBody, OpenedObject } from '../store/types.ts';
+import type { S3Call } from './call.ts';
+import { checkCopySourceConditions } from './conditions.ts';
+import { invalidArgument, S3Error } from './errors.ts';
+import { decodePart } from './target.ts';
+import { checkVersionId } from './versions.ts';
+
+export type CopySource = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly versionId?: string;
+};
+
+/**
+ * Reads `x-amz-copy-source`: `bucket/key`, optionally with a leading slash, percent-decoded exactly once
+ * after `?versionId=` was split off. Throws `InvalidArgument`.
+ */
+export function parseCopySource(header: string): CopySource {
+  const [path = '', query] = splitVersion(header.startsWith('/') ? header.slice(1) : header);
+  const slash = path.indexOf('/');
+  const encodedKey = path.slice(slash + 1);
+  if (slash < 1 || encodedKey === '') throw badCopySource(header);
+  let bucket: string;
+  let key: string;
+  try {
+    bucket = decodePart(path.slice(0, slash));
+    key = decodePart(encodedKey);
+  } catch {
+    throw badCopySource(header);
+  }
+  if (key.includes('\0') || Buffer.byteLength(key) > 1024) throw badCopySource(header);
+  return { bucket, key, ...(query === undefined ? {} : { versionId: checkVersionId(query) }) };
+}
+
+/** Opens the source and checks the `x-amz-copy-source-if-…` headers. No key is asked for yet. */
+export async function openCopySource(
+  call: S3Call,
+  source: CopySource,
+): Promise<OpenedObject> {
+  const object = await call.store.openObject(source);
+  checkCopySourceConditions(call.headers, object.info);
+  return object;
+}
+
+/** Runs `action` with the bytes of an opened source and frees them afterwards, whatever happens. */
+export async function withBody<Result>(
+  body: ObjectBody,
+  action: (body: ObjectBody) => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await action(body);
+  } finally {
+    if (!(body instanceof Uint8Array)) await body.close();
+  }
+}
+
+/** The longest source of one CopyObject or UploadPartCopy. */
+export const copyBytesMax = 5 * 1024 ** 3;
+
+/** Throws `InvalidRequest` when one request copies too much. */
+export function checkCopySize(sizeBytes: number): void {
+  if (sizeBytes > copyBytesMax) {
+    throw new S3Error(
+      'InvalidRequest',
+      `The specified copy source is larger than the maximum allowable size for a copy source: ${copyBytesMax}`,
+    );
+  }
+}
+
+function splitVersion(text: string): [string, string | undefined] {
+  const mark = text.indexOf('?');
+  if (mark === -1) return [text, undefined];
+  const match = /^versionId=([^&]*)$/.exec(text.slice(mark + 1));
+  if (match === null) throw badCopySource(text);
+  return [text.slice(0, mark), match[1]];
+}
+
+function badCopySource(header: string): S3Error {
+  return invalidArgument(
+    'x-amz-copy-source',
+    header,
+    'Copy Source must mention the source bucket and key: sourcebucket/sourcekey',
+  );
+}

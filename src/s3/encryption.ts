@@ -1,0 +1,115 @@
+// Encryption headers: what a request asks for, what is refused, what a response shows. A header that
+// asks for protection is honoured or refused, never ignored. SSE-KMS and SSE-C are not served yet and
+// answer NotImplemented wherever they are asked for.
+
+import type { EncryptionRequest, ObjectEncryption } from '../store/types.ts';
+import type { ReplyHeaders, S3Call, S3Headers } from './call.ts';
+import { invalidArgument, noKmsText, S3Error } from './errors.ts';
+
+const sseHeader = 'x-amz-server-side-encryption';
+const keyIdHeader = 'x-amz-server-side-encryption-aws-kms-key-id';
+const contextHeader = 'x-amz-server-side-encryption-context';
+const bucketKeyHeader = 'x-amz-server-side-encryption-bucket-key-enabled';
+const customerPrefix = 'x-amz-server-side-encryption-customer-';
+const copySourcePrefix = 'x-amz-copy-source-server-side-encryption-customer-';
+const customerSuffixes = ['algorithm', 'key', 'key-md5'] as const;
+
+const methodText =
+  'Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms';
+const incompatibleText =
+  'Server Side Encryption with Customer provided key is incompatible with the encryption method specified';
+
+/**
+ * The encryption that a write asks for (PutObject, CopyObject, CreateMultipartUpload). Throws `S3Error`
+ * for contradictions and unknown algorithms, and `NotImplemented` for what is not served: SSE-KMS, SSE-C,
+ * and any encryption when the store has no key service.
+ */
+export function encryptionOfWrite(call: S3Call): EncryptionRequest {
+  const { headers } = call;
+  const algorithm = headers[sseHeader];
+  const hasCustomerKey = hasAny(headers, customerPrefix);
+  if (algorithm === undefined) {
+    refuseKmsHeadersAlone(headers);
+    if (hasCustomerKey || hasAny(headers, copySourcePrefix)) throw customerKeyNotServed();
+    return 'default';
+  }
+  checkAlgorithm(headers, algorithm);
+  if (hasCustomerKey) throw invalidArgument(sseHeader, algorithm, incompatibleText);
+  if (algorithm !== 'AES256') throw kmsNotServed();
+  if (hasAny(headers, copySourcePrefix)) throw customerKeyNotServed();
+  if (!call.store.hasKms) throw new S3Error('NotImplemented', noKmsText);
+  return 'sse-s3';
+}
+
+/** GET and HEAD take no SSE-S3 or SSE-KMS header at all, and no customer key yet. */
+export function refuseEncryptionOfRead(headers: S3Headers): void {
+  for (const name of [sseHeader, keyIdHeader, contextHeader, bucketKeyHeader]) {
+    const value = headers[name];
+    if (value !== undefined) {
+      throw invalidArgument(name, value, `${name} is not applicable to a read of an object`);
+    }
+  }
+  if (hasAny(headers, customerPrefix) || hasAny(headers, copySourcePrefix)) {
+    throw customerKeyNotServed();
+  }
+}
+
+/**
+ * The parts of an upload and its completion: the encryption was fixed when the upload was created, so
+ * `AES256` changes nothing; anything else is refused.
+ */
+export function refuseEncryptionOfPart(headers: S3Headers): void {
+  if (hasAny(headers, customerPrefix) || hasAny(headers, copySourcePrefix)) {
+    throw customerKeyNotServed();
+  }
+  const algorithm = headers[sseHeader];
+  if (algorithm === undefined) return refuseKmsHeadersAlone(headers);
+  checkAlgorithm(headers, algorithm);
+  if (algorithm !== 'AES256') throw kmsNotServed();
+}
+
+/** Appends the response headers that show how an object or upload is encrypted. */
+export function addEncryptionHeaders(
+  headers: ReplyHeaders,
+  encryption: ObjectEncryption | undefined,
+): void {
+  if (encryption !== undefined) headers.push(sseHeader, 'AES256');
+}
+
+function hasAny(headers: S3Headers, prefix: string): boolean {
+  for (const suffix of customerSuffixes) if (headers[prefix + suffix] !== undefined) return true;
+  return false;
+}
+
+function refuseKmsHeadersAlone(headers: S3Headers): void {
+  for (const name of [keyIdHeader, contextHeader]) {
+    const value = headers[name];
+    if (value !== undefined) throw invalidArgument(name, value, methodText);
+  }
+  const bucketKey = headers[bucketKeyHeader];
+  if (bucketKey !== undefined && bucketKey.toLowerCase() !== 'false') {
+    throw invalidArgument(bucketKeyHeader, bucketKey, methodText);
+  }
+}
+
+function checkAlgorithm(headers: S3Headers, algorithm: string): void {
+  if (algorithm === 'aws:kms' || algorithm === 'aws:kms:dsse') return;
+  if (algorithm !== 'AES256') {
+    throw invalidArgument(sseHeader, algorithm, 'The encryption method specified is not supported');
+  }
+  refuseKmsHeadersAlone(headers);
+}
+
+function kmsNotServed(): S3Error {
+  return new S3Error(
+    'NotImplemented',
+    'Server side encryption with aws:kms is not implemented; use AES256',
+  );
+}
+
+function customerKeyNotServed(): S3Error {
+  return new S3Error(
+    'NotImplemented',
+    'Server side encryption with customer provided keys is not implemented; use AES256',
+  );
+}

@@ -1,0 +1,100 @@
+// Buckets themselves: list, create, look up, delete, locate.
+
+import { findChildText, parseXml, xmlElement } from '../../base/xml.ts';
+import { refuseUnservedAcl } from '../attributes.ts';
+import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
+import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
+import { ownerXml } from '../listing.ts';
+import { isValidBucketName } from '../target.ts';
+import { deletePrefix } from './delete-objects.ts';
+
+const bodyBytesMax = 64 * 1024;
+const bucketsMax = 10_000;
+/** The admin API lives under this name. */
+const reservedNames: ReadonlySet<string> = new Set(['minio']);
+
+/** GET of the service. */
+export async function listBuckets(call: S3Call): Promise<Reply> {
+  const text = queryOf(call, 'max-buckets');
+  const limit = text === undefined ? bucketsMax : Number(/^\d{1,5}$/.test(text) ? text : 0);
+  if (limit < 1 || limit > bucketsMax) {
+    throw invalidArgument('max-buckets', text ?? '', 'max-buckets must be between 1 and 10000');
+  }
+  const prefix = queryOf(call, 'prefix') ?? '';
+  const after = decodeBucketToken(queryOf(call, 'continuation-token') ?? '');
+  const page = await call.store.listBuckets({ prefix, after, limit });
+  const buckets = page.buckets.map(
+    (bucket) =>
+      `<Bucket>${xmlElement('Name', bucket.name)}${xmlElement('CreationDate', xmlTime(bucket.createdMs))}</Bucket>`,
+  );
+  const last = page.buckets.at(-1)?.name ?? '';
+  const inner =
+    ownerXml('Owner', call.environment.owner) +
+    `<Buckets>${buckets.join('')}</Buckets>` +
+    (page.isTruncated ? xmlElement('ContinuationToken', encodeBucketToken(last)) : '') +
+    (prefix === '' ? '' : xmlElement('Prefix', prefix));
+  return xmlReply('ListAllMyBucketsResult', inner);
+}
+
+/** PUT of a bucket. A bucket that exists is refused, unless the request is the plain repetition of itself. */
+export async function createBucket(call: S3Call): Promise<Reply> {
+  const { bucket } = call.target;
+  if (!isValidBucketName(bucket) || reservedNames.has(bucket)) {
+    throw new S3Error('InvalidBucketName', undefined, { details: { BucketName: bucket } });
+  }
+  refuseUnservedAcl(call.headers);
+  if (call.headers['x-amz-bucket-object-lock-enabled']?.toLowerCase() === 'true') {
+    throw new S3Error('NotImplemented', 'Object lock is not implemented');
+  }
+  const location = await readLocation(call);
+  try {
+    await call.store.createBucket({ name: bucket, owner: call.accessKey, location });
+  } catch (error) {
+    const isRepeated = toS3Error(error).code === 'BucketAlreadyOwnedByYou' && location === '';
+    if (!isRepeated) throw error;
+  }
+  return emptyReply(200, ['location', `/${bucket}`]);
+}
+
+/** HEAD of a bucket. */
+export async function headBucket(call: S3Call): Promise<Reply> {
+  const { location } = await call.store.getBucket(call.target.bucket);
+  return {
+    status: 200,
+    headers: ['x-amz-bucket-region', location === '' ? call.environment.region : location],
+    sizeBytes: 0,
+  };
+}
+
+/** GET ?location. The empty element means us-east-1. */
+export async function getBucketLocation(call: S3Call): Promise<Reply> {
+  const { location } = await call.store.getBucket(call.target.bucket);
+  const region = location === '' ? call.environment.region : location;
+  return xmlReply('LocationConstraint', region === 'us-east-1' ? '' : region);
+}
+
+/** DELETE of a bucket. With `x-minio-force-delete` its objects go first. */
+export async function deleteBucket(call: S3Call): Promise<Reply> {
+  const { bucket } = call.target;
+  if (call.headers['x-minio-force-delete'] === 'true') await deletePrefix(call.store, bucket, '');
+  await call.store.deleteBucket(bucket);
+  return emptyReply(204);
+}
+
+async function readLocation(call: S3Call): Promise<string> {
+  const document = await call.readDocument({ maxBytes: bodyBytesMax, isDigestRequired: false });
+  if (document.length === 0) return '';
+  const root = parseXml(document, { maxBytes: bodyBytesMax });
+  if (root.name !== 'CreateBucketConfiguration') throw new S3Error('MalformedXML');
+  const location = findChildText(root, 'LocationConstraint') ?? '';
+  if (!/^[a-zA-Z0-9-]{0,63}$/.test(location)) throw new S3Error('InvalidLocationConstraint');
+  return location;
+}
+
+function encodeBucketToken(name: string): string {
+  return Buffer.from(name, 'utf8').toString('base64url');
+}
+
+function decodeBucketToken(token: string): string {
+  return Buffer.from(token, 'base64url').toString('utf8');
+}

@@ -1,0 +1,164 @@
+// CopyObject. A copy reads the source through its own key and writes the destination under a new one;
+// only a copy of a plain object onto itself that changes attributes leaves the bytes where they are.
+
+import type {
+  BodyChecksum,
+  BucketInfo,
+  ChecksumAlgorithm,
+  EncryptionRequest,
+  ObjectAttributes,
+  ObjectInfo,
+} from '../../store/types.ts';
+import {
+  attributesOf,
+  contentHeadersOf,
+  refuseUnservedWriteHeaders,
+  storageClassOf,
+  taggingOf,
+  userMetadataOf,
+} from '../attributes.ts';
+import { type Reply, type ReplyHeaders, type S3Call, type S3Headers, xmlReply } from '../call.ts';
+import { parseChecksumAlgorithm } from '../checksum-headers.ts';
+import { writeConditions } from '../conditions.ts';
+import {
+  type CopySource,
+  checkCopySize,
+  openCopySource,
+  parseCopySource,
+  withBody,
+} from '../copy-source.ts';
+import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
+import { invalidArgument, S3Error } from '../errors.ts';
+import { copyResultXml } from '../results.ts';
+
+/** PUT of an object with `x-amz-copy-source`. */
+export async function copyObject(call: S3Call): Promise<Reply> {
+  const { headers, target, store } = call;
+  const source = parseCopySource(headers['x-amz-copy-source'] ?? '');
+  const plan = planCopy(call, source);
+  const bucket = await store.getBucket(target.bucket);
+  const object = await openCopySource(call, source);
+  const { info } = object;
+  checkCopySize(info.sizeBytes);
+  const attributes = mergeAttributes(headers, info, plan);
+  if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
+  if (plan.isOntoItself && staysInPlace(call, info, plan, bucket)) {
+    const { bucket: name, key } = target;
+    return copyReply(call, await store.replaceAttributes({ bucket: name, key, attributes }));
+  }
+  const conditions = writeConditions(headers);
+  const checksum = checksumOfCopy(info, plan.checksumAlgorithm);
+  const written = await withBody(await object.read(), (body) =>
+    store.putObject({
+      bucket: target.bucket,
+      key: target.key,
+      body,
+      sizeBytes: info.sizeBytes,
+      attributes,
+      encryption: plan.encryption,
+      owner: call.accessKey,
+      ...(checksum === undefined ? {} : { checksum }),
+      ...(conditions === undefined ? {} : { conditions }),
+    }),
+  );
+  return copyReply(call, written);
+}
+
+type CopyPlan = {
+  readonly isOntoItself: boolean;
+  readonly replacesMetadata: boolean;
+  readonly replacesTags: boolean;
+  readonly encryption: EncryptionRequest;
+  readonly checksumAlgorithm: ChecksumAlgorithm | undefined;
+};
+
+/** Everything that the headers decide, checked before the source is looked at. */
+function planCopy(call: S3Call, source: CopySource): CopyPlan {
+  const { headers, target } = call;
+  refuseUnservedWriteHeaders(headers);
+  storageClassOf(headers);
+  const isCurrent = source.versionId === undefined || source.versionId === 'null';
+  return {
+    isOntoItself: source.bucket === target.bucket && source.key === target.key && isCurrent,
+    replacesMetadata: isReplace(headers, 'x-amz-metadata-directive'),
+    replacesTags: isReplace(headers, 'x-amz-tagging-directive'),
+    encryption: encryptionOfWrite(call),
+    checksumAlgorithm: parseChecksumAlgorithm(headers['x-amz-checksum-algorithm']),
+  };
+}
+
+function isReplace(headers: S3Headers, name: string): boolean {
+  const directive = headers[name];
+  if (directive === undefined || directive === 'COPY') return false;
+  if (directive === 'REPLACE') return true;
+  throw invalidArgument(name, directive, `Unknown directive: ${name} is COPY or REPLACE`);
+}
+
+function mergeAttributes(headers: S3Headers, info: ObjectInfo, plan: CopyPlan): ObjectAttributes {
+  const redirect = headers['x-amz-website-redirect-location'];
+  const tagging = plan.replacesTags ? taggingOf(headers) : info.attributes.tagging;
+  if (plan.replacesMetadata) return { ...attributesOf(headers), tagging };
+  const { 'x-amz-website-redirect-location': _, ...kept } = info.attributes.headers;
+  return {
+    headers:
+      redirect === undefined ? kept : { ...kept, 'x-amz-website-redirect-location': redirect },
+    userMetadata: info.attributes.userMetadata,
+    tagging,
+    storageClass: storageClassOf(headers),
+  };
+}
+
+function refuseCopyWithoutChange(
+  headers: S3Headers,
+  info: ObjectInfo,
+  plan: CopyPlan,
+  bucket: BucketInfo,
+): void {
+  const storageClass = headers['x-amz-storage-class'];
+  const changes =
+    plan.replacesMetadata ||
+    plan.encryption !== 'default' ||
+    bucket.settings.encryption !== undefined ||
+    plan.checksumAlgorithm !== undefined ||
+    headers['x-amz-website-redirect-location'] !== undefined ||
+    (storageClass !== undefined && storageClass !== info.attributes.storageClass);
+  if (!changes) {
+    throw new S3Error(
+      'InvalidRequest',
+      "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    );
+  }
+}
+
+/** True when the bytes may stay: neither before nor after the copy is there a key to change. */
+function staysInPlace(
+  call: S3Call,
+  info: ObjectInfo,
+  plan: CopyPlan,
+  bucket: BucketInfo,
+): boolean {
+  const { headers } = call;
+  if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
+  if (info.encryption !== undefined || plan.encryption !== 'default') return false;
+  if (bucket.settings.encryption !== undefined || call.environment.autoEncryption) return false;
+  return plan.checksumAlgorithm === undefined && info.parts === undefined;
+}
+
+/** A known checksum of the whole object is kept, and so checked once more; others are computed. */
+function checksumOfCopy(
+  info: ObjectInfo,
+  asked: ChecksumAlgorithm | undefined,
+): BodyChecksum | undefined {
+  if (asked !== undefined) return { algorithm: asked };
+  const { checksum } = info;
+  if (checksum === undefined) return undefined;
+  const { algorithm, type, value } = checksum;
+  return type === 'FULL_OBJECT' ? { algorithm, expected: value } : { algorithm };
+}
+
+function copyReply(call: S3Call, info: ObjectInfo): Reply {
+  const headers: ReplyHeaders = [];
+  addEncryptionHeaders(headers, info.encryption);
+  void call;
+  return xmlReply('CopyObjectResult', copyResultXml(info), headers);
+}

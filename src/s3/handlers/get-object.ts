@@ -1,0 +1,110 @@
+// GetObject and HeadObject: parameters, then conditions, then the range, and only then the key and the
+// bytes, so that nothing is opened for a request that gets none.
+
+import type { ByteRange, ObjectInfo } from '../../store/types.ts';
+import { queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts';
+import { evaluateConditions } from '../conditions.ts';
+import { refuseEncryptionOfRead } from '../encryption.ts';
+import { S3Error } from '../errors.ts';
+import {
+  addChecksumHeaders,
+  hasResponseOverrides,
+  notModifiedHeaders,
+  objectHeaders,
+} from '../object-headers.ts';
+import { parsePartNumber, parseRange, partRange } from '../ranges.ts';
+import { targetVersion } from '../versions.ts';
+
+/** GET of an object: 200, 206, 304 or an error. */
+export async function getObject(call: S3Call): Promise<Reply> {
+  const partNumber = checkParameters(call);
+  const { bucket, key } = call.target;
+  const object = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const { info } = object;
+  const outcome = evaluateConditions(call.headers, info);
+  if (outcome !== 'pass') return conditionReply(outcome, info);
+  const range = selectRange(call, info, partNumber);
+  const reply = describe(call, info, { range, partNumber });
+  const body = await object.read(range);
+  return { ...reply, body };
+}
+
+/** HEAD of an object: the headers that GET would send, and never a key or a byte. */
+export async function headObject(call: S3Call): Promise<Reply> {
+  const partNumber = checkParameters(call);
+  const { bucket, key } = call.target;
+  const { info } = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const outcome = evaluateConditions(call.headers, info);
+  if (outcome !== 'pass') return conditionReply(outcome, info);
+  return describe(call, info, { range: selectRange(call, info, partNumber), partNumber });
+}
+
+function checkParameters(call: S3Call): number | undefined {
+  const { headers } = call;
+  if (call.accessKey === '' && hasResponseOverrides(call)) {
+    throw new S3Error(
+      'InvalidRequest',
+      'Request specific response headers cannot be used for anonymous GET requests.',
+    );
+  }
+  const text = queryOf(call, 'partNumber');
+  const partNumber = text === undefined ? undefined : parsePartNumber(text);
+  if (partNumber !== undefined && headers['range'] !== undefined) {
+    throw new S3Error(
+      'InvalidRequest',
+      'Cannot specify both Range header and partNumber query parameter',
+    );
+  }
+  refuseEncryptionOfRead(headers);
+  return partNumber;
+}
+
+function conditionReply(outcome: 'not-modified' | 'failed', info: ObjectInfo): Reply {
+  if (outcome === 'failed') throw new S3Error('PreconditionFailed');
+  return { status: 304, headers: notModifiedHeaders(info) };
+}
+
+function selectRange(
+  call: S3Call,
+  info: ObjectInfo,
+  partNumber: number | undefined,
+): ByteRange | undefined {
+  if (partNumber !== undefined) return partRange(info, partNumber);
+  const header = call.headers['range'];
+  return header === undefined ? undefined : parseRange(header, info.sizeBytes);
+}
+
+function describe(
+  call: S3Call,
+  info: ObjectInfo,
+  selection: { readonly range: ByteRange | undefined; readonly partNumber: number | undefined },
+): Reply {
+  const headers = objectHeaders(call, info);
+  const { range, partNumber } = selection;
+  if (call.headers['x-amz-checksum-mode']?.toUpperCase() === 'ENABLED') {
+    addRequestedChecksum(headers, info, selection);
+  }
+  if (range === undefined) return { status: 200, headers, sizeBytes: info.sizeBytes };
+  if (partNumber !== undefined && info.parts !== undefined) {
+    headers.push('x-amz-mp-parts-count', String(info.parts.length));
+  }
+  // An empty part has no byte that a Content-Range could name.
+  if (range.end === range.start) return { status: 200, headers, sizeBytes: 0 };
+  headers.push('content-range', `bytes ${range.start}-${range.end - 1}/${info.sizeBytes}`);
+  return { status: 206, headers, sizeBytes: range.end - range.start };
+}
+
+/** A slice has no checksum of its own, unless it is exactly one part. */
+function addRequestedChecksum(
+  headers: ReplyHeaders,
+  info: ObjectInfo,
+  selection: { readonly range: ByteRange | undefined; readonly partNumber: number | undefined },
+): void {
+  const { range, partNumber } = selection;
+  if (range === undefined) return addChecksumHeaders(headers, info.checksum);
+  if (partNumber === undefined) return;
+  const checksum = info.parts === undefined ? info.checksum : info.parts[partNumber - 1]?.checksum;
+  if (checksum !== undefined) {
+    headers.push(`x-amz-checksum-${checksum.algorithm.toLowerCase()}`, checksum.value);
+  }
+}

@@ -1,0 +1,168 @@
+// ListObjects v1 and v2, and ListObjectVersions. Text is built by concatenation: a page is up to a
+// thousand records and this is the hot path of every sync tool.
+
+import { escapeXml, xmlElement } from '../../base/xml.ts';
+import type { ListObjectsPage, ObjectInfo } from '../../store/types.ts';
+import { queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
+import { invalidArgument } from '../errors.ts';
+import { type EncodeText, listLimit, optionalText, ownerXml, textEncoding } from '../listing.ts';
+
+/** GET of a bucket, version 1 of the listing. */
+export async function listObjects(call: S3Call): Promise<Reply> {
+  const query = readQuery(call);
+  const marker = queryOf(call, 'marker') ?? '';
+  const page = await findPage(call, query, marker);
+  const { encode } = query;
+  const nextMarker =
+    page.isTruncated && query.delimiter !== '' ? xmlElement('NextMarker', encode(page.next ?? '')) : '';
+  const inner =
+    xmlElement('Name', call.target.bucket) +
+    xmlElement('Prefix', encode(query.prefix)) +
+    xmlElement('Marker', encode(marker)) +
+    nextMarker +
+    xmlElement('MaxKeys', query.limit) +
+    optionalText('Delimiter', query.delimiter, encode) +
+    query.encodingXml +
+    xmlElement('IsTruncated', page.isTruncated) +
+    contentsXml(page, encode, ownerXml('Owner', call.environment.owner)) +
+    prefixesXml(page, encode);
+  return xmlReply('ListBucketResult', inner);
+}
+
+/** GET ?list-type=2. */
+export async function listObjectsV2(call: S3Call): Promise<Reply> {
+  const query = readQuery(call);
+  const token = queryOf(call, 'continuation-token');
+  const startAfter = queryOf(call, 'start-after') ?? '';
+  const after = token === undefined || token === '' ? startAfter : decodeToken(token);
+  const page = await findPage(call, query, after);
+  const { encode } = query;
+  const withOwner = queryOf(call, 'fetch-owner') === 'true';
+  const inner =
+    xmlElement('Name', call.target.bucket) +
+    xmlElement('Prefix', encode(query.prefix)) +
+    optionalText('StartAfter', startAfter, encode) +
+    (token === undefined ? '' : xmlElement('ContinuationToken', token)) +
+    (page.isTruncated ? xmlElement('NextContinuationToken', encodeToken(page.next ?? '')) : '') +
+    xmlElement('KeyCount', page.objects.length + page.commonPrefixes.length) +
+    xmlElement('MaxKeys', query.limit) +
+    optionalText('Delimiter', query.delimiter, encode) +
+    query.encodingXml +
+    xmlElement('IsTruncated', page.isTruncated) +
+    contentsXml(page, encode, withOwner ? ownerXml('Owner', call.environment.owner) : '') +
+    prefixesXml(page, encode);
+  return xmlReply('ListBucketResult', inner);
+}
+
+/** GET ?versions. Without versioning every object is its own latest version, with the id `null`. */
+export async function listObjectVersions(call: S3Call): Promise<Reply> {
+  const query = readQuery(call);
+  const keyMarker = queryOf(call, 'key-marker') ?? '';
+  const versionMarker = queryOf(call, 'version-id-marker') ?? '';
+  if (versionMarker !== '' && keyMarker === '') {
+    throw invalidArgument(
+      'version-id-marker',
+      versionMarker,
+      'A version-id marker cannot be specified without a key marker.',
+    );
+  }
+  const page = await findPage(call, query, keyMarker);
+  const { encode } = query;
+  const next = page.isTruncated
+    ? xmlElement('NextKeyMarker', encode(page.next ?? '')) + xmlElement('NextVersionIdMarker', 'null')
+    : '';
+  const owner = ownerXml('Owner', call.environment.owner);
+  let versions = '';
+  for (const object of page.objects) {
+    versions += `<Version>${entryXml(object, encode)}<VersionId>null</VersionId><IsLatest>true</IsLatest>${owner}</Version>`;
+  }
+  const inner =
+    xmlElement('Name', call.target.bucket) +
+    xmlElement('Prefix', encode(query.prefix)) +
+    xmlElement('KeyMarker', encode(keyMarker)) +
+    xmlElement('VersionIdMarker', versionMarker) +
+    next +
+    xmlElement('MaxKeys', query.limit) +
+    optionalText('Delimiter', query.delimiter, encode) +
+    query.encodingXml +
+    xmlElement('IsTruncated', page.isTruncated) +
+    versions +
+    prefixesXml(page, encode);
+  return xmlReply('ListVersionsResult', inner);
+}
+
+type Query = {
+  readonly prefix: string;
+  readonly delimiter: string;
+  readonly limit: number;
+  readonly encode: EncodeText;
+  readonly encodingXml: string;
+};
+
+function readQuery(call: S3Call): Query {
+  return {
+    prefix: queryOf(call, 'prefix') ?? '',
+    delimiter: queryOf(call, 'delimiter') ?? '',
+    limit: listLimit(call, 'max-keys'),
+    ...textEncoding(call),
+  };
+}
+
+/** A page of no keys is empty and not truncated, whatever the bucket holds; the bucket must exist. */
+async function findPage(call: S3Call, query: Query, after: string): Promise<ListObjectsPage> {
+  const { bucket } = call.target;
+  if (query.limit === 0) {
+    await call.store.getBucket(bucket);
+    return { objects: [], commonPrefixes: [], isTruncated: false, next: undefined };
+  }
+  const { prefix, delimiter, limit } = query;
+  return call.store.listObjects({ bucket, prefix, delimiter, after, limit });
+}
+
+function contentsXml(page: ListObjectsPage, encode: EncodeText, owner: string): string {
+  let xml = '';
+  for (const object of page.objects) {
+    xml += `<Contents>${entryXml(object, encode)}${owner}</Contents>`;
+  }
+  return xml;
+}
+
+let lastTimeMs = Number.NaN;
+let lastTime = '';
+
+function entryXml(object: ObjectInfo, encode: EncodeText): string {
+  if (object.modifiedMs !== lastTimeMs) {
+    lastTimeMs = object.modifiedMs;
+    lastTime = xmlTime(object.modifiedMs);
+  }
+  const { checksum } = object;
+  const checksumXml =
+    checksum === undefined
+      ? ''
+      : `<ChecksumAlgorithm>${checksum.algorithm}</ChecksumAlgorithm><ChecksumType>${checksum.type}</ChecksumType>`;
+  return `<Key>${escapeXml(encode(object.key))}</Key><LastModified>${lastTime}</LastModified><ETag>&quot;${object.etag}&quot;</ETag><Size>${object.sizeBytes}</Size>${checksumXml}<StorageClass>${object.attributes.storageClass}</StorageClass>`;
+}
+
+function prefixesXml(page: ListObjectsPage, encode: EncodeText): string {
+  let xml = '';
+  for (const prefix of page.commonPrefixes) {
+    xml += `<CommonPrefixes><Prefix>${escapeXml(encode(prefix))}</Prefix></CommonPrefixes>`;
+  }
+  return xml;
+}
+
+/** Tokens are opaque to clients: the last name returned, in base64url behind a version letter. */
+function encodeToken(name: string): string {
+  return `a${Buffer.from(name, 'utf8').toString('base64url')}`;
+}
+
+function decodeToken(token: string): string {
+  if (!/^a[A-Za-z0-9_-]*$/.test(token)) {
+    throw invalidArgument(
+      'continuation-token',
+      token,
+      'The continuation token provided is incorrect',
+    );
+  }
+  return Buffer.from(token.slice(1), 'base64url').toString('utf8');
+}

@@ -1,0 +1,52 @@
+// What all list calls share: limits, `encoding-type=url`, owners.
+
+import { escapeXml, xmlElement } from '../base/xml.ts';
+import { queryOf, type S3Call, type S3Owner } from './call.ts';
+import { invalidArgument } from './errors.ts';
+
+export type EncodeText = (text: string) => string;
+
+const pageMax = 1000;
+
+/** A limit parameter: 1,000 when absent, at most 1,000. Throws `InvalidArgument` for anything but a number. */
+export function listLimit(call: S3Call, name: string): number {
+  const text = queryOf(call, name);
+  if (text === undefined || text === '') return pageMax;
+  if (!/^\d{1,10}$/.test(text) || Number(text) > 2_147_483_647) {
+    throw invalidArgument(name, text, `Argument ${name} must be an integer between 0 and 2147483647`);
+  }
+  return Math.min(pageMax, Number(text));
+}
+
+/** How names are written (before XML escaping), and the element that says so. */
+export function textEncoding(call: S3Call): {
+  readonly encode: EncodeText;
+  readonly encodingXml: string;
+} {
+  const type = queryOf(call, 'encoding-type');
+  if (type === undefined || type === '') return { encode: asIs, encodingXml: '' };
+  if (type.toLowerCase() !== 'url') {
+    throw invalidArgument('encoding-type', type, 'Invalid Encoding Method specified in Request');
+  }
+  return { encode: encodeUrl, encodingXml: xmlElement('EncodingType', 'url') };
+}
+
+/** An element that is left out when its text is empty. */
+export function optionalText(name: string, text: string, encode: EncodeText): string {
+  return text === '' ? '' : `<${name}>${escapeXml(encode(text))}</${name}>`;
+}
+
+/** `Owner` or `Initiator`. */
+export function ownerXml(element: 'Owner' | 'Initiator', owner: S3Owner): string {
+  return `<${element}>${xmlElement('ID', owner.id)}${xmlElement('DisplayName', owner.displayName)}</${element}>`;
+}
+
+const plainText = /^[A-Za-z0-9\-_.~/*]*$/;
+
+function asIs(text: string): string {
+  return text;
+}
+
+function encodeUrl(text: string): string {
+  return plainText.test(text) ? text : encodeURIComponent(text).replaceAll('%2F', '/');
+}

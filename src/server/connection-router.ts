@@ -1,0 +1,43 @@
+// Hands accepted connections to workers in turn. While no worker can take them they wait here, so that a
+// restart never refuses a connection: to a client it is only a slower one.
+
+import type { Socket } from 'node:net';
+
+import type { WorkerHandle } from './worker-handle.ts';
+
+/** Connections that may wait while no worker is there; more are closed. */
+export const waitingConnectionsMax = 10_000;
+
+export class ConnectionRouter {
+  #targets: readonly WorkerHandle[] = [];
+  #waiting: Socket[] = [];
+  #turn = 0;
+
+  /** Gives the connection to the next worker, or keeps it until there is one. */
+  route(socket: Socket): void {
+    const target = this.#targets[this.#turn % Math.max(this.#targets.length, 1)];
+    if (target) {
+      this.#turn += 1;
+      target.accept(socket);
+    } else if (this.#waiting.length < waitingConnectionsMax) {
+      this.#waiting.push(socket);
+    } else {
+      socket.destroy();
+    }
+  }
+
+  /** From now on these workers take the connections, those that waited first. Empty: connections wait. */
+  setTargets(targets: readonly WorkerHandle[]): void {
+    this.#targets = targets;
+    if (targets.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const socket of waiting) this.route(socket);
+  }
+
+  /** Closes what still waits. */
+  close(): void {
+    this.#targets = [];
+    for (const socket of this.#waiting.splice(0)) socket.destroy();
+  }
+}

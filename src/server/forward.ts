@@ -1,0 +1,64 @@
+// Passes a request on to the successors of this worker, bytes unchanged. A worker that gave its store up
+// may still hold connections of clients; what they ask next is answered by the new workers, which the
+// supervisor hands the forwarded connection to as soon as they are ready.
+
+import { type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { request as requestTls } from 'node:https';
+
+import type { RequestHandler } from './connections.ts';
+
+export type ForwardTarget = {
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
+};
+
+/** Answers every request through a new connection to `target`, the address of this very server. */
+export function createForwarder(target: ForwardTarget): RequestHandler {
+  return (req, res) => {
+    const options = {
+      host: target.host,
+      port: target.port,
+      method: req.method,
+      path: req.url,
+      headers: keepHeaders(req.rawHeaders),
+      agent: false as const,
+      setHost: false,
+    };
+    // The peer is our own listening socket on our own address: its certificate proves nothing more.
+    const upstream = target.isTls
+      ? requestTls({ ...options, rejectUnauthorized: false })
+      : request(options);
+    upstream.on('continue', () => res.writeContinue());
+    upstream.on('response', (answer) => passAnswer(answer, res));
+    upstream.on('error', () => {
+      if (res.headersSent) res.destroy();
+      else {
+        res.writeHead(503, { 'retry-after': '5', 'content-length': '0' });
+        res.end();
+      }
+    });
+    res.on('close', () => upstream.destroy());
+    req.pipe(upstream);
+  };
+}
+
+function passAnswer(answer: IncomingMessage, res: ServerResponse): void {
+  const headers = keepHeaders(answer.rawHeaders);
+  res.writeHead(answer.statusCode ?? 502, headers);
+  answer.on('error', () => res.destroy());
+  answer.on('aborted', () => res.destroy());
+  answer.pipe(res);
+}
+
+/** All headers in order, but those of the connection itself. */
+function keepHeaders(raw: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? '';
+    if (/^(connection|keep-alive)$/i.test(name)) continue;
+    kept.push(name, raw[index + 1] ?? '');
+  }
+  kept.push('Connection', 'close');
+  return kept;
+}

@@ -1,0 +1,63 @@
+// The messages between the supervisor and its workers, over the IPC channel of the child process.
+// Connections travel beside the message `connection`. Messages of one direction keep their order, also
+// around connections, so a worker told to drain has already received everything sent to it before.
+
+/** All a worker needs to know; settings are the merged environment, parsed again by the worker. */
+export type WorkerConfig = {
+  readonly directory: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly certsDirectory: string;
+  readonly index: number;
+  /** Counts restarts, from 1. */
+  readonly generation: number;
+  /** Opens the store alone: creates or migrates it, and makes root credentials when there are none. */
+  readonly isFirst: boolean;
+  /** Checks everything, reports `standby`, and opens the store only when told to. */
+  readonly isStandby: boolean;
+  readonly isJsonLog: boolean;
+  readonly isQuiet: boolean;
+  /** Where the supervisor listens, as clients on this machine reach it. */
+  readonly address: { readonly host: string; readonly port: number };
+  readonly startedMs: number;
+};
+
+/** One metric in prom-client's JSON form, opaque here. */
+export type MetricsJson = readonly unknown[];
+
+export type ServiceAction = 'restart' | 'stop' | 'freeze' | 'unfreeze';
+
+export type ToWorker =
+  | { readonly type: 'start'; readonly config: WorkerConfig }
+  | { readonly type: 'connection' }
+  /** Opens the store now (after `standby`). */
+  | { readonly type: 'open' }
+  /** This worker does the background work of the directory from now on. */
+  | { readonly type: 'lead' }
+  /**
+   * `serve`: no new connections come; answer and close, exit when none is left. `release`: the same, but
+   * give the store up as soon as no request is under way, and pass later requests on to the successors.
+   * `stop`: close idle connections at once.
+   */
+  | { readonly type: 'drain'; readonly mode: 'serve' | 'release' | 'stop'; readonly graceMs: number }
+  | { readonly type: 'freeze'; readonly isFrozen: boolean }
+  | { readonly type: 'metrics-get'; readonly id: number }
+  | { readonly type: 'metrics-text'; readonly id: number; readonly text: string };
+
+export type FromWorker =
+  /** The channel is set up: send `start`. */
+  | { readonly type: 'hello' }
+  /** Settings are right and the key service answers; the store is not open yet. */
+  | { readonly type: 'standby' }
+  /** Serves liveness and refusals while the key service cannot be reached. */
+  | { readonly type: 'waiting'; readonly reason: string }
+  /** `isSealed`: the directory is under a backend key. */
+  | { readonly type: 'ready'; readonly isSealed: boolean; readonly scheme: 'http' | 'https' }
+  /** Cannot start with these settings; the worker exits. The message is for the operator. */
+  | { readonly type: 'failed'; readonly message: string }
+  /** Root credentials that were just made; shown once. */
+  | { readonly type: 'announce'; readonly accessKey: string; readonly secretKey: string }
+  /** The store is closed (after a drain of mode `release`). */
+  | { readonly type: 'released' }
+  | { readonly type: 'service'; readonly action: ServiceAction }
+  | { readonly type: 'metrics-request'; readonly id: number }
+  | { readonly type: 'metrics-json'; readonly id: number; readonly metrics: MetricsJson };

@@ -1,0 +1,154 @@
+// One worker process as the supervisor sees it: its state, the messages to it, and the connections
+// handed to it. The state only moves forward; `reached` waits for it.
+
+import { type ChildProcess, fork } from 'node:child_process';
+import type { Socket } from 'node:net';
+
+import type { FromWorker, ToWorker, WorkerConfig } from './protocol.ts';
+
+export type WorkerState = 'starting' | 'standby' | 'waiting' | 'ready' | 'released' | 'exited';
+
+export type WorkerHandleDeps = {
+  /** The file that `node` runs with the argument `worker`. */
+  readonly mainFile: string;
+  onMessage(worker: WorkerHandle, message: FromWorker): void;
+  onExit(worker: WorkerHandle): void;
+};
+
+/** How waiting for a worker ended. */
+export type ReachedState = WorkerState | 'timeout';
+
+export class WorkerHandle {
+  readonly config: WorkerConfig;
+  readonly #child: ChildProcess;
+  readonly #deps: WorkerHandleDeps;
+  #state: WorkerState = 'starting';
+  #failure: string | undefined;
+  #waitingReason: string | undefined;
+  #isSealed = false;
+  #scheme: 'http' | 'https' = 'http';
+  #isDraining = false;
+  #watchers: (() => void)[] = [];
+
+  constructor(config: WorkerConfig, deps: WorkerHandleDeps) {
+    this.config = config;
+    this.#deps = deps;
+    this.#child = fork(deps.mainFile, ['worker'], {
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      serialization: 'json',
+    });
+    this.#child.on('message', (message) => this.#receive(message as FromWorker));
+    this.#child.on('error', () => this.#end());
+    this.#child.on('exit', () => this.#end());
+  }
+
+  get state(): WorkerState {
+    return this.#state;
+  }
+
+  /** Why the worker could not start, in the operator's words. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /** Why the worker last could not reach its key service. */
+  get waitingReason(): string | undefined {
+    return this.#waitingReason;
+  }
+
+  get isSealed(): boolean {
+    return this.#isSealed;
+  }
+
+  get scheme(): 'http' | 'https' {
+    return this.#scheme;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Sends a message; one to a process that is gone is dropped. */
+  send(message: ToWorker): void {
+    if (message.type === 'drain') this.#isDraining = true;
+    if (this.#child.connected) this.#child.send(message, () => {});
+  }
+
+  /** Hands a connection over; this process has no part in it afterwards. */
+  accept(socket: Socket): void {
+    if (!this.#child.connected) {
+      socket.destroy();
+      return;
+    }
+    this.#child.send({ type: 'connection' } satisfies ToWorker, socket, {}, (error) => {
+      if (error) socket.destroy();
+    });
+  }
+
+  /** Resolves as soon as the state is one of `states` or `exited`, or the time is over. */
+  async reached(states: readonly WorkerState[], timeoutMs?: number): Promise<ReachedState> {
+    const isThere = (): boolean => this.#state === 'exited' || states.includes(this.#state);
+    if (isThere()) return this.#state;
+    const { promise, resolve } = Promise.withResolvers<ReachedState>();
+    const timer =
+      timeoutMs === undefined ? undefined : setTimeout(() => resolve('timeout'), timeoutMs);
+    const watcher = (): void => {
+      if (isThere()) resolve(this.#state);
+    };
+    this.#watchers.push(watcher);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#watchers = this.#watchers.filter((each) => each !== watcher);
+    }
+  }
+
+  /** Ends the process without further ado. */
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.type) {
+      case 'hello':
+        this.send({ type: 'start', config: this.config });
+        break;
+      case 'failed':
+        this.#failure = message.message;
+        break;
+      case 'waiting':
+        this.#waitingReason = message.reason;
+        this.#move('waiting');
+        break;
+      case 'standby':
+      case 'released':
+        this.#move(message.type);
+        break;
+      case 'ready':
+        this.#isSealed = message.isSealed;
+        this.#scheme = message.scheme;
+        this.#move('ready');
+        break;
+      default:
+        break;
+    }
+    this.#deps.onMessage(this, message);
+  }
+
+  #end(): void {
+    if (this.#state === 'exited') return;
+    this.#move('exited');
+    this.#deps.onExit(this);
+  }
+
+  #move(state: WorkerState): void {
+    this.#state = state;
+    for (const watcher of this.#watchers) watcher();
+  }
+}

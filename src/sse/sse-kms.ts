@@ -1,0 +1,70 @@
+// SSE-KMS: as SSE-S3, but the client names the master key and may add a context of its own. The context is stored without the
+// entry that binds the data key to the object; that entry is added for every KMS call, unless the client's context already has one under the bucket's name.
+
+import { objectContext } from './context.ts';
+import {
+  createObjectKey,
+  type ObjectPlace,
+  openObjectKey,
+  requireSealAlgorithm,
+  type SseKmsEnvelope,
+  withDataKey,
+} from './envelope.ts';
+import type { Kms, KmsContext } from './kms.ts';
+
+export type { SseKmsEnvelope } from './envelope.ts';
+
+/** What a request or a bucket default asks for. No key name, or an empty one, means the store's default master key. */
+export type SseKmsRequest = { readonly keyName?: string; readonly context?: KmsContext };
+
+const arnPrefix = 'arn:aws:kms:';
+
+/** The master key's name in a key id as clients write it: a leading `arn:aws:kms:` is dropped, once. */
+export function keyNameOf(keyId: string): string {
+  return keyId.startsWith(arnPrefix) ? keyId.slice(arnPrefix.length) : keyId;
+}
+
+/** The key id as clients see it. */
+export function keyIdOf(keyName: string): string {
+  return arnPrefix + keyName;
+}
+
+/** What the data key of an SSE-KMS object is bound to. */
+export function sseKmsContext(place: ObjectPlace, context: KmsContext = {}): KmsContext {
+  if (Object.hasOwn(context, place.bucket)) return context;
+  return { ...context, ...objectContext(place.bucket, place.key) };
+}
+
+/** A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError` `invalid-data-key`. */
+export async function createSseKmsKey(
+  kms: Kms,
+  place: ObjectPlace,
+  request: SseKmsRequest = {},
+): Promise<{ oek: Buffer; envelope: SseKmsEnvelope }> {
+  const { context = {} } = request;
+  const wanted = request.keyName || kms.defaultKeyName;
+  const dataKey = await kms.generateKey(wanted, sseKmsContext(place, context));
+  const { oek, sealed } = withDataKey(dataKey.plaintext, (externalKey) =>
+    createObjectKey(externalKey, 'SSE-KMS', place),
+  );
+  const { keyName, ciphertext: sealedDataKey } = dataKey;
+  const stored = Object.keys(context).length > 0 ? { context } : {};
+  return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...stored } };
+}
+
+/**
+ * The object key of an envelope. One decrypt call, under the master key that the envelope names. Throws `KmsError`, or
+ * `SseError` `key-mismatch` when the envelope is another object's or was changed.
+ */
+export async function openSseKmsKey(
+  kms: Kms,
+  place: ObjectPlace,
+  envelope: SseKmsEnvelope,
+): Promise<Buffer> {
+  requireSealAlgorithm(envelope);
+  const context = sseKmsContext(place, envelope.context);
+  const plaintext = await kms.decrypt(envelope.keyName, envelope.sealedDataKey, context);
+  return withDataKey(plaintext, (externalKey) =>
+    openObjectKey(envelope, externalKey, { domain: 'SSE-KMS', place }),
+  );
+}

@@ -1,0 +1,98 @@
+// Runs Coffer against the real programs it has to please: mc, MinIO as a client of the key service, the Go SDK
+// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd and rclone. What is missing
+// is installed once, outside the tree (COFFER_INTEROP_DIR, default ~/.cache/coffer-interop). A client that
+// cannot be installed is a failure, never a skip. Arguments narrow it down: `npm run interop -- mc`.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, globSync, mkdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import path from 'node:path';
+
+const dir = process.env['COFFER_INTEROP_DIR'] ?? path.join(homedir(), '.cache/coffer-interop');
+const bin = path.join(dir, 'bin');
+const venv = path.join(dir, 'venv');
+mkdirSync(bin, { recursive: true });
+
+/** Exact versions, so that a run tomorrow tests what today's did. */
+const versions = {
+  mc: 'v0.0.0-20251106162529-77f82e18b540',
+  minio: 'latest',
+  python: ['boto3==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
+};
+
+type Step = {
+  readonly what: string;
+  readonly isThere: () => boolean;
+  readonly commands: readonly (readonly string[])[];
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+const steps: readonly Step[] = [
+  {
+    what: 'mc',
+    isThere: () => existsSync(path.join(bin, 'mc')),
+    commands: [['go', 'install', `github.com/minio/mc@${versions.mc}`]],
+    env: { GOBIN: bin },
+  },
+  {
+    what: 'minio',
+    isThere: () => existsSync(path.join(bin, 'minio')),
+    commands: [['go', 'install', `github.com/minio/minio@${versions.minio}`]],
+    env: { GOBIN: bin },
+  },
+  {
+    what: 'boto3, awscli and s3cmd',
+    isThere: () => ['aws', 's3cmd'].every((name) => existsSync(path.join(venv, 'bin', name))),
+    commands: [
+      ['python3', '-m', 'venv', venv],
+      [path.join(venv, 'bin/pip'), 'install', '--quiet', ...versions.python],
+    ],
+  },
+  {
+    what: 'rclone',
+    isThere: () => spawnSync('rclone', ['version']).status === 0,
+    commands: [
+      ['apt-get', 'update', '-qq'],
+      ['apt-get', 'install', '-y', '-qq', 'rclone'],
+    ],
+    env: { DEBIAN_FRONTEND: 'noninteractive' },
+  },
+];
+
+for (const step of steps) {
+  if (step.isThere()) continue;
+  console.log(`installing ${step.what}`);
+  for (const [program = '', ...args] of step.commands) {
+    const run = spawnSync(program, args, {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { ...process.env, ...step.env },
+    });
+    if (run.status !== 0) {
+      console.error(
+        `cannot install ${step.what}: ${program} ${args.join(' ')} failed (${run.error?.message ?? run.status})`,
+      );
+      process.exit(1);
+    }
+  }
+}
+
+const wanted = process.argv.slice(2);
+const files = globSync('test/interop/*.test.ts')
+  .filter((file) => wanted.length === 0 || wanted.some((text) => file.includes(text)))
+  .toSorted();
+if (files.length === 0) {
+  console.error('no interop test matches');
+  process.exit(1);
+}
+const run = spawnSync(
+  process.execPath,
+  [
+    '--disable-warning=ExperimentalWarning',
+    '--test',
+    '--test-concurrency=1',
+    '--test-timeout=600000',
+    ...files,
+  ],
+  { stdio: 'inherit', env: { ...process.env, COFFER_INTEROP_DIR: dir } },
+);
+process.exit(run.status ?? 1);
