@@ -210,20 +210,12 @@ class FileReader implements BlobReader {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     const { start, end } = this.#range;
-    // The next chunk is read while the consumer works on the last one: two buffers, used in turn.
-    const bytesMax = Math.min(readBytesMax, end - start);
-    const buffers = [Buffer.allocUnsafeSlow(Math.max(bytesMax, 0)), Buffer.alloc(0)];
-    if (end - start > bytesMax) buffers[1] = Buffer.allocUnsafeSlow(bytesMax);
-    let turn = 0;
-    const readNext = (position: number): Promise<Buffer> => {
-      // The index is 0 or 1.
-      const buffer = buffers[turn % 2] as Buffer;
-      turn += 1;
-      return this.#fill(buffer.subarray(0, Math.min(buffer.length, end - position)), position);
-    };
-    let pending: Promise<Buffer> | undefined;
+    // The next chunk is read while the consumer works on the last one. Every chunk is a fresh buffer, so
+    // that a consumer may hand it on to a socket or a cipher and ask for more.
+    const readNext = (position: number): Promise<Buffer> =>
+      this.#read(Math.min(readBytesMax, end - position), position);
+    let pending = start < end ? readNext(start) : undefined;
     try {
-      if (start < end) pending = readNext(start);
       for (let position = start; pending; ) {
         const chunk = await pending;
         position += chunk.length;
@@ -243,12 +235,12 @@ class FileReader implements BlobReader {
     return this.#closing;
   }
 
-  async #fill(buffer: Buffer, position: number): Promise<Buffer> {
+  async #read(length: number, position: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(length);
     let filled = 0;
-    while (filled < buffer.length) {
-      const length = buffer.length - filled;
+    while (filled < length) {
       const { bytesRead } = await this.#file
-        .read(buffer, filled, length, position + filled)
+        .read(buffer, filled, length - filled, position + filled)
         .catch((error: unknown) => {
           throw toBlobError(error, `cannot read the blob ${this.#id}`);
         });

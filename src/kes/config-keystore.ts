@@ -19,7 +19,8 @@ type Check = { readonly need: string | undefined; readonly what: string };
 function requireAll(store: string, checks: readonly (Check | string | undefined)[]): void {
   for (const check of checks) {
     if (check === undefined) continue;
-    if (typeof check === 'string') throw new KesConfigError(`kesconf: invalid ${store} keystore: ${check}`);
+    if (typeof check === 'string')
+      throw new KesConfigError(`kesconf: invalid ${store} keystore: ${check}`);
     if (isMissing(check.need)) {
       throw new KesConfigError(`kesconf: invalid ${store} keystore: no ${check.what} specified`);
     }
@@ -78,7 +79,9 @@ function readVault(settings: NonNullable<KeyStoreSection['vault']>): KeyStoreCon
     ...(approle !== undefined && kubernetes !== undefined
       ? ['more than one authentication method specified']
       : []),
-    approle && isMissing(approle.id) ? 'invalid approle config: no approle ID specified' : undefined,
+    approle && isMissing(approle.id)
+      ? 'invalid approle config: no approle ID specified'
+      : undefined,
     approle && isMissing(approle.secret)
       ? 'invalid approle config: no approle secret specified'
       : undefined,

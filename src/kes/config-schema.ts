@@ -56,7 +56,12 @@ const keyStoreSchema = z.object({
           endpoint: text,
           scopes: texts,
           credentials: z
-            .object({ client_email: text, client_id: text, private_key_id: text, private_key: text })
+            .object({
+              client_email: text,
+              client_id: text,
+              private_key_id: text,
+              private_key: text,
+            })
             .optional(),
         })
         .optional(),
@@ -79,7 +84,9 @@ const keyStoreSchema = z.object({
       keyvault: z
         .object({
           endpoint: text,
-          credentials: z.object({ tenant_id: text, client_id: text, client_secret: text }).optional(),
+          credentials: z
+            .object({ tenant_id: text, client_id: text, client_secret: text })
+            .optional(),
           managed_identity: z.object({ client_id: text }).optional(),
         })
         .optional(),
@@ -126,9 +133,7 @@ export const configFileSchema = z.object({
   cache: z
     .object({ expiry: z.object({ any: text, unused: text, offline: text }).optional() })
     .optional(),
-  api: z
-    .record(z.string(), z.object({ skip_auth: text, timeout: text }).optional())
-    .optional(),
+  api: z.record(z.string(), z.object({ skip_auth: text, timeout: text }).optional()).optional(),
   log: z.object({ error: text, audit: text }).optional(),
   keys: z.union([z.array(z.object({ name: text })), z.record(z.string(), z.unknown())]).optional(),
   keystore: keyStoreSchema.optional(),

@@ -25,7 +25,8 @@ export function parseConfigYaml(text: string, env: Environment): { [name: string
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, schema: 'failsafe' });
   const problem = document.errors[0];
-  if (problem !== undefined) throw new KesConfigError(`yaml: ${problem.message}`, { cause: problem });
+  if (problem !== undefined)
+    throw new KesConfigError(`yaml: ${problem.message}`, { cause: problem });
   const read = (node: unknown, isLiteral: boolean): ConfigValue => {
     if (isMap(node)) {
       const entries = node.items.map(({ key, value }): [string, ConfigValue] => {
@@ -48,7 +49,9 @@ export function parseConfigYaml(text: string, env: Environment): { [name: string
 }
 
 function isEmptyScalar(node: { value: unknown; type?: unknown }): boolean {
-  return node.value === null || (node.type === 'PLAIN' && ['', '~', 'null'].includes(String(node.value)));
+  return (
+    node.value === null || (node.type === 'PLAIN' && ['', '~', 'null'].includes(String(node.value)))
+  );
 }
 
 function lineOf(node: Node, lines: LineCounter): number {

@@ -67,7 +67,17 @@ export function parseKesConfig(text: string, env: Environment): KesConfig {
   const policies = readPolicies(file, { admin, proxies: tls.proxy.identities });
   const log = { error: readLevel(file.log?.error), audit: readLevel(file.log?.audit) };
   const keys = readKeys(file);
-  return { address, admin, tls, policies, cache, api, log, keys, keyStore: readKeyStore(file.keystore) };
+  return {
+    address,
+    admin,
+    tls,
+    policies,
+    cache,
+    api,
+    log,
+    keys,
+    keyStore: readKeyStore(file.keystore),
+  };
 }
 
 function refuseOldSpellings(file: ConfigFile): void {
@@ -75,7 +85,9 @@ function refuseOldSpellings(file: ConfigFile): void {
     throw new KesConfigError("kesconf: 'root' is no longer supported: use 'admin.identity'");
   }
   if (file.keys !== undefined && !Array.isArray(file.keys)) {
-    throw new KesConfigError("kesconf: 'keys' is a list of names: key stores belong below 'keystore'");
+    throw new KesConfigError(
+      "kesconf: 'keys' is a list of names: key stores belong below 'keystore'",
+    );
   }
   for (const [name, policy] of Object.entries(file.policy ?? {})) {
     if (policy?.paths !== undefined) {
@@ -214,7 +226,8 @@ export function checkPatterns(policies: readonly NamedPolicy[]): string[] {
       );
     }
     return suspectPatterns(policy).map(
-      (pattern) => `policy '${policy.name}': allow pattern '${pattern}' matches only itself: ${explain}`,
+      (pattern) =>
+        `policy '${policy.name}': allow pattern '${pattern}' matches only itself: ${explain}`,
     );
   });
 }

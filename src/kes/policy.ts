@@ -5,7 +5,10 @@
 /** `allow` and `deny` are path patterns; a deny that matches wins. */
 export type Policy = { readonly allow: readonly string[]; readonly deny: readonly string[] };
 
-export type NamedPolicy = Policy & { readonly name: string; readonly identities: readonly string[] };
+export type NamedPolicy = Policy & {
+  readonly name: string;
+  readonly identities: readonly string[];
+};
 
 /** Whether one pattern matches a percent-decoded path without query. */
 export function matchesPattern(pattern: string, path: string): boolean {

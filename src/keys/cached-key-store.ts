@@ -4,7 +4,12 @@
 // are never cached. The one exception is asked for by name: with `offlineMs` set, keys stay usable that
 // long while the store cannot be reached.
 
-import { type KeyStore, KeyStoreError, type KeyStorePage, type KeyStoreStatus } from './key-store.ts';
+import {
+  type KeyStore,
+  KeyStoreError,
+  type KeyStorePage,
+  type KeyStoreStatus,
+} from './key-store.ts';
 import type { MasterKey } from './master-key.ts';
 import { parseStoredKey } from './stored-key.ts';
 
@@ -125,7 +130,8 @@ export class CachedKeyStore implements KeyStore {
   sweep(): void {
     const now = this.#now();
     const { anyMs, unusedMs, offlineMs } = this.#rules;
-    const isOfflineKept = (entry: Entry) => offlineMs > 0 && now - entry.checkedAt >= 2 * revalidateAfterMs;
+    const isOfflineKept = (entry: Entry) =>
+      offlineMs > 0 && now - entry.checkedAt >= 2 * revalidateAfterMs;
     if (anyMs > 0 && now - this.#clearedAt >= anyMs) {
       this.#clearedAt = now;
       for (const [name, entry] of this.#entries) {

@@ -26,17 +26,17 @@ const tagBytes = 16;
 export const ciphertextOverheadBytes = tagBytes + ivBytes + nonceBytes;
 
 /** Encrypts under the master key with a fresh iv and nonce. An absent context is an empty one. */
-export function sealWith(
-  masterKey: MasterKey,
-  plaintext: Uint8Array,
-  context: Uint8Array,
-): Buffer {
+export function sealWith(masterKey: MasterKey, plaintext: Uint8Array, context: Uint8Array): Buffer {
   const out = Buffer.allocUnsafe(plaintext.length + ciphertextOverheadBytes);
   const sealedBytes = plaintext.length + tagBytes;
   randomFillSync(out, sealedBytes);
   const iv = out.subarray(sealedBytes, sealedBytes + ivBytes);
   const nonce = out.subarray(sealedBytes + ivBytes);
-  const cipher = createSealer(masterKey.cipher, deriveKey(masterKey.cipher, masterKey.secret, iv), nonce);
+  const cipher = createSealer(
+    masterKey.cipher,
+    deriveKey(masterKey.cipher, masterKey.secret, iv),
+    nonce,
+  );
   cipher.setAAD(context, { plaintextLength: plaintext.length });
   out.set(cipher.update(plaintext), 0);
   cipher.final();

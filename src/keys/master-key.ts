@@ -79,7 +79,9 @@ export function formatKeyTime(time: KeyTime): string {
 
 /** Parses RFC 3339; undefined when it is not. */
 export function parseKeyTime(text: string): KeyTime | undefined {
-  const match = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)$/.exec(text);
+  const match = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)$/.exec(
+    text,
+  );
   if (match === null) return undefined;
   const ms = Date.parse(`${match[1]}${match[3]}`.toUpperCase());
   if (Number.isNaN(ms)) return undefined;

@@ -8,9 +8,23 @@
 
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import {
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import { join } from 'node:path';
-import { type KeyStore, KeyStoreError, type KeyStorePage, type KeyStoreStatus } from '../keys/key-store.ts';
+import {
+  type KeyStore,
+  KeyStoreError,
+  type KeyStorePage,
+  type KeyStoreStatus,
+} from '../keys/key-store.ts';
 import { pageOf } from '../keys/key-store-page.ts';
 import { removeIfAbandoned, withFileLock } from './file-lock.ts';
 import { isLeftBehind, ownerMark } from './file-owner.ts';
@@ -30,7 +44,9 @@ export async function openFileKeyStore(path: string): Promise<KeyStore> {
     await removeLeftovers(path);
   } catch (error) {
     const reason = (error as Error).message;
-    throw new KeyStoreError('failed', `cannot open key directory ${path}: ${reason}`, { cause: error });
+    throw new KeyStoreError('failed', `cannot open key directory ${path}: ${reason}`, {
+      cause: error,
+    });
   }
   return new FileKeyStore(path);
 }

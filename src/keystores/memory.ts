@@ -1,6 +1,11 @@
 // A key store in memory: for development and tests. Its keys are gone with the process.
 
-import { type KeyStore, KeyStoreError, type KeyStorePage, type KeyStoreStatus } from '../keys/key-store.ts';
+import {
+  type KeyStore,
+  KeyStoreError,
+  type KeyStorePage,
+  type KeyStoreStatus,
+} from '../keys/key-store.ts';
 import { pageOf } from '../keys/key-store-page.ts';
 
 /** Keeps nothing; never fails. */

@@ -129,9 +129,13 @@ export function refuseReservedHeaders(headers: S3Headers): void {
 }
 
 function headerNotServed(name: string): S3Error {
-  return new S3Error('NotImplemented', `The header ${name} asks for something this server does not do`, {
-    details: { Header: name },
-  });
+  return new S3Error(
+    'NotImplemented',
+    `The header ${name} asks for something this server does not do`,
+    {
+      details: { Header: name },
+    },
+  );
 }
 
 function withoutAwsChunked(value: string): string {

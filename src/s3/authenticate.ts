@@ -24,6 +24,7 @@ import {
 import { type SigningContext, type SigningKeyCache, formatScope } from '../sigv4/signing-key.ts';
 import { formatAmzDate, parseAmzDate, parseHttpDate } from '../sigv4/time.ts';
 import { verifySignature } from '../sigv4/verify.ts';
+import { isEmptyChecksum } from './body-checksum.ts';
 
 /** The parts of a request that a signature covers, as `node:http` gives them. */
 export type AuthRequest = {
@@ -344,7 +345,11 @@ const signatureParameters: ReadonlySet<string> = new Set([
   'x-amz-signedheaders',
 ]);
 
-/** Adds the `x-amz-*` parameters as headers. One that contradicts a header of the request is refused. */
+/**
+ * Adds the `x-amz-*` parameters as headers. They were signed, so a header that contradicts one is refused:
+ * it could undo what the signer asked for. Excepted are the checksum of nothing, which some SDKs presign
+ * before they know the body, and the name of an algorithm.
+ */
 function mergeHoisted(
   requestHeaders: HeaderFields,
   parameters: readonly CanonicalParameter[],
@@ -359,7 +364,11 @@ function mergeHoisted(
     if (sent === undefined) {
       headers[name] = value;
       hoisted.add(name);
-    } else if (sent !== value && !toleratedOnPresigned.has(name)) {
+    } else if (
+      sent !== value &&
+      name !== 'x-amz-sdk-checksum-algorithm' &&
+      !(isEmptyChecksum(name, value) && !hoisted.has(name))
+    ) {
       throw new AuthError(
         'InvalidRequest',
         `${name} is given twice, in the query and as a header, with different values.`,

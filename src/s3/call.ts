@@ -20,6 +20,14 @@ export type S3Environment = {
   readonly autoEncryption: boolean;
 };
 
+export type DocumentOptions = {
+  readonly maxBytes: number;
+  /** Refuses (`InvalidRequest`) a body that neither Content-MD5 nor a checksum header protects. */
+  readonly isDigestRequired?: boolean;
+  /** The checksum headers speak of the object, not of this document (CompleteMultipartUpload). */
+  readonly ignoresChecksumHeaders?: boolean;
+};
+
 export interface S3Call {
   readonly target: S3Target;
   readonly headers: S3Headers;
@@ -33,10 +41,9 @@ export interface S3Call {
   /** The object data of the request, verified while it is read. Call it once, after all header checks. */
   openBody(): Promise<BodyInput>;
   /**
-   * The whole body of a configuration call, verified. Throws `MalformedXML` above `maxBytes`. With
-   * `isDigestRequired`, `InvalidRequest` unless Content-MD5 or a checksum header protects it.
+   * The whole body of a configuration call, verified. Throws `MalformedXML` above `maxBytes`.
    */
-  readDocument(options: { maxBytes: number; isDigestRequired: boolean }): Promise<Uint8Array>;
+  readDocument(options: DocumentOptions): Promise<Uint8Array>;
 }
 
 /** Flat list of header names and values, as `writeHead` takes it. */

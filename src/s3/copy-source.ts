@@ -35,10 +35,7 @@ export function parseCopySource(header: string): CopySource {
 }
 
 /** Opens the source and checks the `x-amz-copy-source-if-…` headers. No key is asked for yet. */
-export async function openCopySource(
-  call: S3Call,
-  source: CopySource,
-): Promise<OpenedObject> {
+export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedObject> {
   const object = await call.store.openObject(source);
   checkCopySourceConditions(call.headers, object.info);
   return object;

@@ -2,17 +2,13 @@
 // asks for protection is honoured or refused, never ignored. SSE-KMS and SSE-C are not served yet and
 // answer NotImplemented wherever they are asked for.
 
+import { requestedEncryption, sseHeaderNames, sseKmsMethod, sseS3Method } from '../sse/headers.ts';
 import type { EncryptionRequest, ObjectEncryption } from '../store/types.ts';
 import type { ReplyHeaders, S3Call, S3Headers } from './call.ts';
 import { invalidArgument, noKmsText, S3Error } from './errors.ts';
 
-const sseHeader = 'x-amz-server-side-encryption';
-const keyIdHeader = 'x-amz-server-side-encryption-aws-kms-key-id';
-const contextHeader = 'x-amz-server-side-encryption-context';
+const { method: sseHeader, keyId: keyIdHeader, context: contextHeader } = sseHeaderNames;
 const bucketKeyHeader = 'x-amz-server-side-encryption-bucket-key-enabled';
-const customerPrefix = 'x-amz-server-side-encryption-customer-';
-const copySourcePrefix = 'x-amz-copy-source-server-side-encryption-customer-';
-const customerSuffixes = ['algorithm', 'key', 'key-md5'] as const;
 
 const methodText =
   'Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms';
@@ -27,16 +23,16 @@ const incompatibleText =
 export function encryptionOfWrite(call: S3Call): EncryptionRequest {
   const { headers } = call;
   const algorithm = headers[sseHeader];
-  const hasCustomerKey = hasAny(headers, customerPrefix);
   if (algorithm === undefined) {
     refuseKmsHeadersAlone(headers);
-    if (hasCustomerKey || hasAny(headers, copySourcePrefix)) throw customerKeyNotServed();
+    if (asksForCustomerKey(headers)) throw customerKeyNotServed();
     return 'default';
   }
   checkAlgorithm(headers, algorithm);
-  if (hasCustomerKey) throw invalidArgument(sseHeader, algorithm, incompatibleText);
-  if (algorithm !== 'AES256') throw kmsNotServed();
-  if (hasAny(headers, copySourcePrefix)) throw customerKeyNotServed();
+  const { sseC, sseCCopySource } = requestedEncryption(headers);
+  if (sseC) throw invalidArgument(sseHeader, algorithm, incompatibleText);
+  if (algorithm !== sseS3Method) throw kmsNotServed();
+  if (sseCCopySource) throw customerKeyNotServed();
   if (!call.store.hasKms) throw new S3Error('NotImplemented', noKmsText);
   return 'sse-s3';
 }
@@ -49,7 +45,7 @@ export function refuseEncryptionOfRead(headers: S3Headers): void {
       throw invalidArgument(name, value, `${name} is not applicable to a read of an object`);
     }
   }
-  if (hasAny(headers, customerPrefix) || hasAny(headers, copySourcePrefix)) {
+  if (asksForCustomerKey(headers)) {
     throw customerKeyNotServed();
   }
 }
@@ -59,13 +55,13 @@ export function refuseEncryptionOfRead(headers: S3Headers): void {
  * `AES256` changes nothing; anything else is refused.
  */
 export function refuseEncryptionOfPart(headers: S3Headers): void {
-  if (hasAny(headers, customerPrefix) || hasAny(headers, copySourcePrefix)) {
+  if (asksForCustomerKey(headers)) {
     throw customerKeyNotServed();
   }
   const algorithm = headers[sseHeader];
   if (algorithm === undefined) return refuseKmsHeadersAlone(headers);
   checkAlgorithm(headers, algorithm);
-  if (algorithm !== 'AES256') throw kmsNotServed();
+  if (algorithm !== sseS3Method) throw kmsNotServed();
 }
 
 /** Appends the response headers that show how an object or upload is encrypted. */
@@ -73,12 +69,12 @@ export function addEncryptionHeaders(
   headers: ReplyHeaders,
   encryption: ObjectEncryption | undefined,
 ): void {
-  if (encryption !== undefined) headers.push(sseHeader, 'AES256');
+  if (encryption !== undefined) headers.push(sseHeader, sseS3Method);
 }
 
-function hasAny(headers: S3Headers, prefix: string): boolean {
-  for (const suffix of customerSuffixes) if (headers[prefix + suffix] !== undefined) return true;
-  return false;
+function asksForCustomerKey(headers: S3Headers): boolean {
+  const { sseC, sseCCopySource } = requestedEncryption(headers);
+  return sseC || sseCCopySource;
 }
 
 function refuseKmsHeadersAlone(headers: S3Headers): void {
@@ -93,8 +89,8 @@ function refuseKmsHeadersAlone(headers: S3Headers): void {
 }
 
 function checkAlgorithm(headers: S3Headers, algorithm: string): void {
-  if (algorithm === 'aws:kms' || algorithm === 'aws:kms:dsse') return;
-  if (algorithm !== 'AES256') {
+  if (algorithm === sseKmsMethod || algorithm === 'aws:kms:dsse') return;
+  if (algorithm !== sseS3Method) {
     throw invalidArgument(sseHeader, algorithm, 'The encryption method specified is not supported');
   }
   refuseKmsHeadersAlone(headers);

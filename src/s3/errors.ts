@@ -3,7 +3,9 @@
 // is never a 5xx, because every SDK repeats those with growing pauses.
 
 import { XmlError } from '../base/xml.ts';
+import { AuthError } from '../sigv4/errors.ts';
 import { KmsError, type KmsErrorCode } from '../sse/kms.ts';
+import { SseError } from '../sse/sse-error.ts';
 import { StoreError, type StoreErrorCode } from '../store/types.ts';
 
 /** Code → status and the message used when the thrower gives none. */
@@ -14,7 +16,10 @@ export const s3Errors = {
   AuthorizationHeaderMalformed: [400, 'The authorization header is malformed.'],
   AuthorizationParametersError: [400, 'The authorization parameters are malformed.'],
   AuthorizationQueryParametersError: [400, 'The authorization query parameters are malformed.'],
-  BadDigest: [400, 'The Content-MD5 or checksum value that you specified did not match what we received.'],
+  BadDigest: [
+    400,
+    'The Content-MD5 or checksum value that you specified did not match what we received.',
+  ],
   BadRequest: [400, 'The request is malformed.'],
   BucketAlreadyExists: [
     409,
@@ -42,12 +47,15 @@ export const s3Errors = {
   InvalidArgument: [400, 'Invalid Argument'],
   InvalidBucketName: [400, 'The specified bucket is not valid.'],
   InvalidBucketState: [409, 'The request is not valid with the current state of the bucket.'],
-  InvalidChunkSizeError: [400, 'Only the last chunk is allowed to have a size less than 8192 bytes'],
+  InvalidChunkSizeError: [
+    400,
+    'Only the last chunk is allowed to have a size less than 8192 bytes',
+  ],
   InvalidDigest: [400, 'The Content-MD5 you specified is not valid.'],
   InvalidLocationConstraint: [400, 'The specified location constraint is not valid.'],
   InvalidPart: [
     400,
-    'One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part’s entity tag.',
+    "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
   ],
   InvalidPartOrder: [
     400,
@@ -66,8 +74,14 @@ export const s3Errors = {
     400,
     'The XML you provided was not well-formed or did not validate against our published schema',
   ],
-  MalformedDate: [400, 'Invalid date format header, expected to be in ISO8601, RFC1123 or RFC1123Z time format.'],
-  MalformedPOSTRequest: [400, 'The body of your POST request is not well-formed multipart/form-data.'],
+  MalformedDate: [
+    400,
+    'Invalid date format header, expected to be in ISO8601, RFC1123 or RFC1123Z time format.',
+  ],
+  MalformedPOSTRequest: [
+    400,
+    'The body of your POST request is not well-formed multipart/form-data.',
+  ],
   MalformedTrailerError: [400, 'The request contained trailing data that was not well-formed.'],
   MalformedXML: [
     400,
@@ -83,8 +97,14 @@ export const s3Errors = {
   NoSuchConfiguration: [404, 'The specified configuration does not exist.'],
   NoSuchKey: [404, 'The specified key does not exist.'],
   NoSuchLifecycleConfiguration: [404, 'The lifecycle configuration does not exist'],
-  NoSuchObjectLockConfiguration: [404, 'The specified object does not have a ObjectLock configuration'],
-  NoSuchPublicAccessBlockConfiguration: [404, 'The public access block configuration was not found'],
+  NoSuchObjectLockConfiguration: [
+    404,
+    'The specified object does not have a ObjectLock configuration',
+  ],
+  NoSuchPublicAccessBlockConfiguration: [
+    404,
+    'The public access block configuration was not found',
+  ],
   NoSuchTagSet: [404, 'The TagSet does not exist'],
   NoSuchUpload: [
     404,
@@ -92,12 +112,21 @@ export const s3Errors = {
   ],
   NoSuchVersion: [404, 'The specified version does not exist.'],
   NoSuchWebsiteConfiguration: [404, 'The specified bucket does not have a website configuration'],
-  NotImplemented: [501, 'A header or operation you provided implies functionality that is not implemented'],
-  ObjectLockConfigurationNotFoundError: [404, 'Object Lock configuration does not exist for this bucket'],
+  NotImplemented: [
+    501,
+    'A header or operation you provided implies functionality that is not implemented',
+  ],
+  ObjectLockConfigurationNotFoundError: [
+    404,
+    'Object Lock configuration does not exist for this bucket',
+  ],
   OwnershipControlsNotFoundError: [404, 'The bucket ownership controls were not found'],
   PreconditionFailed: [412, 'At least one of the pre-conditions you specified did not hold'],
   ReplicationConfigurationNotFoundError: [404, 'The replication configuration was not found'],
-  RequestTimeTooSkewed: [403, "The difference between the request time and the server's time is too large."],
+  RequestTimeTooSkewed: [
+    403,
+    "The difference between the request time and the server's time is too large.",
+  ],
   RequestTimeout: [
     400,
     'Your socket connection to the server was not read from or written to within the timeout period.',
@@ -159,11 +188,6 @@ export function invalidArgument(name: string, value: string, message: string): S
   return new S3Error('InvalidArgument', message, {
     details: { ArgumentName: name, ArgumentValue: value },
   });
-}
-
-/** True when the code is one of the table: for codes that come from other modules as text. */
-export function isS3ErrorCode(code: string): code is S3ErrorCode {
-  return Object.hasOwn(s3Errors, code);
 }
 
 const storeCodes: Readonly<Record<StoreErrorCode, S3ErrorCode>> = {
@@ -266,7 +290,11 @@ function fromKmsError(error: KmsError): S3Error {
 /** Node's own errors for a request body that ended before its announced end. */
 function isAbortedBody(error: Error): boolean {
   const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE' || code === 'ERR_STREAM_DESTROYED';
+  return (
+    code === 'ECONNRESET' ||
+    code === 'ERR_STREAM_PREMATURE_CLOSE' ||
+    code === 'ERR_STREAM_DESTROYED'
+  );
 }
 
 /**
@@ -278,22 +306,14 @@ export function toS3Error(error: unknown): S3Error {
   if (error instanceof StoreError) return fromStoreError(error);
   if (error instanceof KmsError) return fromKmsError(error);
   if (error instanceof XmlError) return new S3Error('MalformedXML', undefined, { cause: error });
+  if (error instanceof AuthError) {
+    const { code, message, details } = error;
+    return new S3Error(code, message, { details, cause: error });
+  }
+  // What is stored of an object or its key is not what was written: nothing of it is told.
+  if (error instanceof SseError) return new S3Error('InternalError', undefined, { cause: error });
   if (error instanceof Error && isAbortedBody(error)) {
     return new S3Error('IncompleteBody', undefined, { cause: error });
-  }
-  return fromForeignError(error);
-}
-
-/** Errors of modules whose codes are the S3 codes themselves (authentication, request bodies). */
-function fromForeignError(error: unknown): S3Error {
-  if (error instanceof Error && error.name !== 'Error') {
-    const { code, details } = error as { code?: unknown; details?: unknown };
-    if (typeof code === 'string' && isS3ErrorCode(code) && code !== 'InternalError') {
-      return new S3Error(code, error.message, {
-        details: (details as Record<string, string> | undefined) ?? {},
-        cause: error,
-      });
-    }
   }
   return new S3Error('InternalError', undefined, { cause: error });
 }

@@ -13,7 +13,11 @@ export function listLimit(call: S3Call, name: string): number {
   const text = queryOf(call, name);
   if (text === undefined || text === '') return pageMax;
   if (!/^\d{1,10}$/.test(text) || Number(text) > 2_147_483_647) {
-    throw invalidArgument(name, text, `Argument ${name} must be an integer between 0 and 2147483647`);
+    throw invalidArgument(
+      name,
+      text,
+      `Argument ${name} must be an integer between 0 and 2147483647`,
+    );
   }
   return Math.min(pageMax, Number(text));
 }

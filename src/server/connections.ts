@@ -7,6 +7,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 
+import { configureS3Server } from '../s3/handler.ts';
 import type { TlsFiles } from './tls.ts';
 
 export type RequestHandler = (req: IncomingMessage, res: ServerResponse) => void;
@@ -14,11 +15,6 @@ export type RequestHandler = (req: IncomingMessage, res: ServerResponse) => void
 /** How idle connections end while draining: `late` only after the grace, `soon` at once. */
 export type DrainStyle = 'late' | 'soon';
 
-const headersTimeoutMs = 30_000;
-/** Longer than the idle time of common client pools, so that they are the ones who close. */
-const keepAliveTimeoutMs = 120_000;
-/** A connection on which nothing moves at all for this long is given up. */
-const silenceTimeoutMs = 600_000;
 const headerBytesMax = 32 * 1024;
 /** After a drain's grace, how long requests under way may still take. */
 const underWayMaxMs = 3_600_000;
@@ -34,21 +30,11 @@ export class Connections {
 
   constructor(handler: RequestHandler, tls: TlsFiles | undefined) {
     this.#handler = handler;
-    const options = {
-      maxHeaderSize: headerBytesMax,
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: 0,
-      keepAliveTimeout: keepAliveTimeoutMs,
-      noDelay: true,
-    };
+    const options = { maxHeaderSize: headerBytesMax, noDelay: true };
     this.#server = tls
       ? createTlsServer({ ...options, ...tls, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'] })
       : createServer(options);
-    this.#server.timeout = silenceTimeoutMs;
-    const serve = (req: IncomingMessage, res: ServerResponse): void => this.#serve(req, res);
-    this.#server.on('request', serve);
-    // Whoever reads the body sends `100 Continue` first; a refusal is sent without it.
-    this.#server.on('checkContinue', serve);
+    configureS3Server(this.#server, (req, res) => this.#serve(req, res));
     this.#server.on('connection', (socket: Socket) => {
       if (tls) this.#handshake(socket);
       else this.#track(socket);

@@ -29,7 +29,6 @@ export class Generation {
   readonly #workers = new Set<WorkerHandle>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #bornMs = new Map<WorkerHandle, number>();
-  #leader: WorkerHandle | undefined;
   #crashes = 0;
   #isRetired = false;
   #wasReady = false;
@@ -81,13 +80,6 @@ export class Generation {
   async filled(timeoutMs: number): Promise<void> {
     this.#fill();
     await Promise.all(this.workers.map((worker) => worker.reached(['ready'], timeoutMs)));
-  }
-
-  /** Gives the background work to one ready worker, if none has it. */
-  appointLeader(): void {
-    if (this.#isRetired || this.#leader) return;
-    this.#leader = this.targets.find((worker) => worker.state === 'ready');
-    this.#leader?.send({ type: 'lead' });
   }
 
   send(message: ToWorker): void {
@@ -142,7 +134,6 @@ export class Generation {
     this.#workers.delete(worker);
     const livedMs = performance.now() - (this.#bornMs.get(worker) ?? 0);
     this.#bornMs.delete(worker);
-    if (this.#leader === worker) this.#leader = undefined;
     if (!this.#isRetired && !worker.isDraining) this.#replace(worker, livedMs);
     this.#deps.onChange();
   }

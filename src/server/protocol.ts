@@ -7,6 +7,7 @@ export type WorkerConfig = {
   readonly directory: string;
   readonly env: Readonly<Record<string, string>>;
   readonly certsDirectory: string;
+  /** From 0; worker 0 does the background work of the directory. */
   readonly index: number;
   /** Counts restarts, from 1. */
   readonly generation: number;
@@ -31,8 +32,6 @@ export type ToWorker =
   | { readonly type: 'connection' }
   /** Opens the store now (after `standby`). */
   | { readonly type: 'open' }
-  /** This worker does the background work of the directory from now on. */
-  | { readonly type: 'lead' }
   /**
    * `serve`: no new connections come; answer and close, exit when none is left. `release`: the same, but
    * give the store up as soon as no request is under way, and pass later requests on to the successors.

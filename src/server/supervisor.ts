@@ -195,7 +195,6 @@ export class Supervisor {
   #changed(generation: Generation): void {
     if (generation === this.#current && !this.#isHeld && !this.#isStopping) {
       this.#router.setTargets(generation.targets);
-      generation.appointLeader();
     }
     if (generation.workers.length === 0) this.#retired.delete(generation);
   }

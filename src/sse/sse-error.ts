@@ -42,6 +42,8 @@ const messages = {
   'rule-key-id-missing': 'MasterKeyID is missing with aws:kms',
   'rule-key-id-invalid': 'MasterKeyID contains unsupported characters',
   // Encrypted configuration.
+  'kms-not-configured':
+    'The record is encrypted but no KMS is configured: set MINIO_KMS_KES_ENDPOINT or MINIO_KMS_SECRET_KEY.',
   'invalid-config': 'The encrypted configuration is malformed.',
 } as const;
 

@@ -16,12 +16,15 @@ export type BlobRange = { readonly start: number; readonly end: number };
  * Errors are thrown as `BlobError`, except errors of the source iterable, which pass unchanged.
  */
 export interface BlobStore {
-  /** Writes the chunks of `source` in order. Returns the number of bytes. At most a few chunks are held in memory. */
+  /**
+   * Writes the chunks of `source` in order. Returns the number of bytes. Memory is bounded; a chunk is not
+   * needed any more once the next one is asked for.
+   */
   write(id: BlobId, source: AsyncIterable<Uint8Array>): Promise<number>;
   /**
    * Opens the blob at once (an absent blob rejects here, before any byte) and reads the range with
    * bounded memory; a shorter blob than the range makes the iteration fail with `truncated`. The reader
-   * must be iterated to its end or closed. Chunks belong to the consumer until it asks for the next one.
+   * must be iterated to its end or closed. Chunks belong to the consumer and are never reused.
    */
   read(id: BlobId, range: BlobRange): Promise<BlobReader>;
   /** Removing an absent blob is not an error. Readers already open are not disturbed. */

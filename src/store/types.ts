@@ -62,6 +62,7 @@ export type ObjectAttributes = {
   readonly storageClass: string;
 };
 
+/** The source must not change a chunk after it gave it out. Its errors pass through unchanged. */
 export type Body = Uint8Array | AsyncIterable<Uint8Array>;
 
 export type BodyInput = {
@@ -261,6 +262,8 @@ export interface ObjectStore {
     readonly bucket: string;
     readonly key: string;
     readonly versionId?: string;
+    /** True for GET: small bytes are fetched with the record, so that no later overwrite can take them away. */
+    readonly willRead?: boolean;
   }): Promise<OpenedObject>;
   /** Resolves also when there was nothing to delete. */
   deleteObject(input: DeleteObjectInput): Promise<void>;

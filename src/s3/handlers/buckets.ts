@@ -82,7 +82,7 @@ export async function deleteBucket(call: S3Call): Promise<Reply> {
 }
 
 async function readLocation(call: S3Call): Promise<string> {
-  const document = await call.readDocument({ maxBytes: bodyBytesMax, isDigestRequired: false });
+  const document = await call.readDocument({ maxBytes: bodyBytesMax });
   if (document.length === 0) return '';
   const root = parseXml(document, { maxBytes: bodyBytesMax });
   if (root.name !== 'CreateBucketConfiguration') throw new S3Error('MalformedXML');

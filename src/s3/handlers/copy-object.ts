@@ -131,12 +131,7 @@ function refuseCopyWithoutChange(
 }
 
 /** True when the bytes may stay: neither before nor after the copy is there a key to change. */
-function staysInPlace(
-  call: S3Call,
-  info: ObjectInfo,
-  plan: CopyPlan,
-  bucket: BucketInfo,
-): boolean {
+function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: BucketInfo): boolean {
   const { headers } = call;
   if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
   if (info.encryption !== undefined || plan.encryption !== 'default') return false;

@@ -41,11 +41,7 @@ export async function deleteObjects(call: S3Call): Promise<Reply> {
 }
 
 /** Deletes the key and everything below it. */
-export async function deletePrefix(
-  store: ObjectStore,
-  bucket: string,
-  key: string,
-): Promise<void> {
+export async function deletePrefix(store: ObjectStore, bucket: string, key: string): Promise<void> {
   if (key !== '' && !key.endsWith('/')) await store.deleteObject({ bucket, key });
   const prefix = key === '' || key.endsWith('/') ? key : `${key}/`;
   for (;;) {

@@ -14,7 +14,9 @@ export async function listObjects(call: S3Call): Promise<Reply> {
   const page = await findPage(call, query, marker);
   const { encode } = query;
   const nextMarker =
-    page.isTruncated && query.delimiter !== '' ? xmlElement('NextMarker', encode(page.next ?? '')) : '';
+    page.isTruncated && query.delimiter !== ''
+      ? xmlElement('NextMarker', encode(page.next ?? ''))
+      : '';
   const inner =
     xmlElement('Name', call.target.bucket) +
     xmlElement('Prefix', encode(query.prefix)) +
@@ -31,6 +33,8 @@ export async function listObjects(call: S3Call): Promise<Reply> {
 
 /** GET ?list-type=2. */
 export async function listObjectsV2(call: S3Call): Promise<Reply> {
+  const listType = queryOf(call, 'list-type') ?? '';
+  if (listType !== '2') throw invalidArgument('list-type', listType, 'list-type must be 2');
   const query = readQuery(call);
   const token = queryOf(call, 'continuation-token');
   const startAfter = queryOf(call, 'start-after') ?? '';
@@ -69,7 +73,8 @@ export async function listObjectVersions(call: S3Call): Promise<Reply> {
   const page = await findPage(call, query, keyMarker);
   const { encode } = query;
   const next = page.isTruncated
-    ? xmlElement('NextKeyMarker', encode(page.next ?? '')) + xmlElement('NextVersionIdMarker', 'null')
+    ? xmlElement('NextKeyMarker', encode(page.next ?? '')) +
+      xmlElement('NextVersionIdMarker', 'null')
     : '';
   const owner = ownerXml('Owner', call.environment.owner);
   let versions = '';

@@ -84,7 +84,9 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
   const { sizeBytes } = object.info;
   const rangeHeader = call.headers['x-amz-copy-source-range'];
   const range =
-    rangeHeader === undefined ? { start: 0, end: sizeBytes } : parseCopyRange(rangeHeader, sizeBytes);
+    rangeHeader === undefined
+      ? { start: 0, end: sizeBytes }
+      : parseCopyRange(rangeHeader, sizeBytes);
   checkCopySize(range.end - range.start);
   const isWhole = range.end - range.start === sizeBytes;
   const part = await withBody(await object.read(isWhole ? undefined : range), (body) =>
@@ -108,7 +110,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   const sizeBytes = statedSize(headers['x-amz-mp-object-size']);
   const document = await call.readDocument({
     maxBytes: completionBytesMax,
-    isDigestRequired: false,
+    ignoresChecksumHeaders: true,
   });
   const input: CompleteUploadInput = {
     ...ref,
@@ -147,7 +149,11 @@ export function uploadOf(call: S3Call): UploadRef {
 function statedSize(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (!/^\d{1,15}$/.test(text)) {
-    throw invalidArgument('x-amz-mp-object-size', text, 'Value for x-amz-mp-object-size is invalid');
+    throw invalidArgument(
+      'x-amz-mp-object-size',
+      text,
+      'Value for x-amz-mp-object-size is invalid',
+    );
   }
   return Number(text);
 }

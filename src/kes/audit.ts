@@ -1,0 +1,91 @@
+// What the service tells about itself: one audit event for every request to a known route, refused ones
+// included, and error lines. Events carry who, what and the outcome, never a body.
+
+export type AuditEvent = {
+  /** Milliseconds since 1970, when the request arrived. */
+  readonly timeMs: number;
+  readonly method: string;
+  readonly path: string;
+  /** Empty without a client certificate. */
+  readonly identity: string;
+  readonly ip: string;
+  readonly status: number;
+  readonly durationMs: number;
+};
+
+export interface AuditLog {
+  record(event: AuditEvent): void;
+}
+
+/** Keeps nothing: for tests. */
+export const silentAudit: AuditLog = { record() {} };
+
+const levelNames: Readonly<Record<string, string>> = {
+  '-4': 'DEBUG',
+  0: 'INFO',
+  4: 'WARN',
+  8: 'ERROR',
+};
+
+/** One `key=value` line, with its line break. Values with spaces, quotes or controls are quoted. */
+export function formatLine(
+  timeMs: number,
+  entry: { readonly level: number; readonly message: string },
+  fields: Iterable<readonly [string, string]>,
+): string {
+  const level = levelNames[entry.level] ?? String(entry.level);
+  let line = `time=${isoTime(timeMs)} level=${level} msg=${quote(entry.message)}`;
+  for (const [name, value] of fields) line += ` ${name}=${quoteIfNeeded(value)}`;
+  return `${line}\n`;
+}
+
+/** The audit event as a line. */
+export function formatAuditLine(event: AuditEvent): string {
+  return (
+    `time=${isoTime(event.timeMs)} level=INFO msg=${quote(describe(event))}` +
+    ` req.method=${event.method} req.path=${quoteIfNeeded(event.path)}` +
+    ` req.ip=${event.ip} req.identity=${event.identity === '' ? '<unknown>' : event.identity}` +
+    ` res.code=${event.status} res.time=${event.durationMs.toFixed(3)}ms\n`
+  );
+}
+
+/** The audit event as clients of the log stream read it; the time is in nanoseconds. */
+export function formatAuditJson(event: AuditEvent): string {
+  const { ip, path, identity } = event;
+  const request = {
+    ...(ip === '' ? {} : { ip }),
+    path,
+    ...(identity === '' ? {} : { identity }),
+  };
+  const response = { code: event.status, time: Math.round(event.durationMs * 1e6) };
+  return `${JSON.stringify({ time: new Date(event.timeMs).toISOString(), request, response })}\n`;
+}
+
+const actions: ReadonlyMap<string, string> = new Map([
+  ['create', 'created'],
+  ['import', 'imported'],
+  ['delete', 'deleted'],
+  ['disable', 'disabled'],
+  ['enable', 'enabled'],
+]);
+
+function describe(event: AuditEvent): string {
+  if (event.status === 200 && event.path.startsWith('/v1/key/')) {
+    const [verb = '', name = ''] = event.path.slice('/v1/key/'.length).split('/');
+    const action = actions.get(verb);
+    if (action !== undefined) return `secret key '${name}' ${action}`;
+  }
+  return event.status < 400 ? 'request served' : 'request refused';
+}
+
+function isoTime(timeMs: number): string {
+  return new Date(timeMs).toISOString();
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text);
+}
+
+function quoteIfNeeded(text: string): string {
+  return /^[^\s"=\p{C}]+$/u.test(text) ? text : JSON.stringify(text);
+}

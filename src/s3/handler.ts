@@ -1,0 +1,302 @@
+// The S3 protocol as a request listener of `node:http`. The life of a request: target → operation →
+// who → may they → handler → reply. Whatever throws on that way becomes one error response here, and
+// nowhere else.
+
+import { createHash, randomBytes } from 'node:crypto';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Log } from '../base/log.ts';
+import { authorize } from '../iam/authorize.ts';
+import type { Identity } from '../iam/identity.ts';
+import type { ObjectStore } from '../store/types.ts';
+import { refuseReservedHeaders } from './attributes.ts';
+import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
+import type { Reply, S3Environment, S3Owner } from './call.ts';
+import { S3Error, toS3Error } from './errors.ts';
+import { awaitsContinue, HttpCall } from './http-call.ts';
+import { findOperation, type S3Operation } from './operations.ts';
+import { ClientGoneError, type Exchange, sendError, sendReply } from './respond.ts';
+import { parseTarget, type S3Target } from './target.ts';
+
+export type S3Limits = {
+  /** A body that sends nothing for so long fails; so does a response that nobody reads. */
+  readonly stallMs: number;
+};
+
+/** What was done for a request, for metrics and access logs. */
+export type S3Observation = {
+  /** Undefined when the request selected none. */
+  readonly operation: string | undefined;
+  readonly status: number;
+  readonly errorCode: string | undefined;
+  readonly durationMs: number;
+  readonly requestId: string;
+};
+
+export type S3HandlerDeps = {
+  /** The store, or a way to ask for it that answers undefined until it is open. */
+  readonly store: ObjectStore | (() => ObjectStore | undefined);
+  readonly auth: AuthDeps;
+  readonly region: string;
+  /** Base domains of virtual-host style, without port. */
+  readonly domains?: readonly string[];
+  readonly owner?: S3Owner;
+  readonly autoEncryption?: boolean;
+  readonly serverName?: string;
+  readonly log: Log;
+  readonly limits?: Partial<S3Limits>;
+  readonly observe?: (observation: S3Observation) => void;
+};
+
+export type S3RequestListener = (request: IncomingMessage, response: ServerResponse) => void;
+
+const defaultLimits: S3Limits = { stallMs: 90_000 };
+
+/**
+ * Builds the request listener. Register it for `request` and for `checkContinue` (`configureS3Server` does
+ * both): it answers `Expect: 100-continue` itself, after the header checks.
+ */
+export function createS3Handler(deps: S3HandlerDeps): S3RequestListener {
+  const listener = new S3Listener(deps);
+  return (request, response) => {
+    void listener.handle(request, response);
+  };
+}
+
+/** Registers the listener and sets the time limits that keep slow clients from holding resources. */
+export function configureS3Server(
+  server: Server | TlsServer,
+  listener: S3RequestListener,
+  limits: S3Limits = defaultLimits,
+): void {
+  server.on('request', listener);
+  server.on('checkContinue', listener);
+  server.on('checkExpectation', listener);
+  server.requestTimeout = 0;
+  server.headersTimeout = 60_000;
+  server.keepAliveTimeout = 65_000;
+  server.timeout = limits.stallMs;
+  server.on('timeout', (socket: Socket) => {
+    // Unsent bytes mean that the client does not read. Otherwise it is we who are at work.
+    if (socket.writableLength > 0) socket.destroy();
+    else socket.setTimeout(limits.stallMs);
+  });
+}
+
+const defaultOwner: S3Owner = {
+  id: createHash('sha256').update('coffer').digest('hex'),
+  displayName: 'coffer',
+};
+
+class S3Listener {
+  readonly #deps: S3HandlerDeps;
+  readonly #domains: readonly string[];
+  readonly #environment: S3Environment;
+  readonly #stallMs: number;
+  readonly #hostId = randomBytes(24).toString('base64');
+  readonly #idPrefix = randomBytes(4).toString('hex').toUpperCase();
+  #requestCount = 0;
+
+  constructor(deps: S3HandlerDeps) {
+    this.#deps = deps;
+    this.#domains = (deps.domains ?? []).map((domain) => domain.toLowerCase());
+    this.#environment = {
+      region: deps.region === '' ? 'us-east-1' : deps.region,
+      owner: deps.owner ?? defaultOwner,
+      autoEncryption: deps.autoEncryption ?? false,
+    };
+    this.#stallMs = deps.limits?.stallMs ?? defaultLimits.stallMs;
+  }
+
+  /** Answers one request. Never rejects. */
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const startMs = performance.now();
+    const exchange = this.#openExchange(request, response);
+    const state: RequestState = { target: undefined, operation: undefined };
+    let status = 0;
+    let errorCode: string | undefined;
+    try {
+      const reply = await this.#answer(exchange, state);
+      status = reply.status;
+      await sendReply(exchange, reply);
+    } catch (error) {
+      const shown = toS3Error(error);
+      status = shown.status;
+      errorCode = shown.code;
+      await this.#fail(exchange, state, error, shown);
+    }
+    this.#deps.observe?.({
+      operation: state.operation?.name,
+      status,
+      errorCode,
+      durationMs: performance.now() - startMs,
+      requestId: exchange.requestId,
+    });
+  }
+
+  #openExchange(request: IncomingMessage, response: ServerResponse): Exchange {
+    this.#requestCount = (this.#requestCount + 1) % 0x1_0000_0000;
+    const count = this.#requestCount.toString(16).toUpperCase().padStart(8, '0');
+    return {
+      request,
+      response,
+      requestId: this.#idPrefix + count,
+      hostId: this.#hostId,
+      serverName: this.#deps.serverName ?? 'Coffer',
+      isAwaitingContinue: awaitsContinue(request),
+    };
+  }
+
+  async #answer(exchange: Exchange, state: RequestState): Promise<Reply> {
+    const { request } = exchange;
+    const method = request.method ?? '';
+    const target = parseTarget(request.url ?? '/', request.headers.host, this.#domains);
+    state.target = target;
+    const store = this.#openStore();
+    const route = findRoute(method, target, request);
+    const operation = route instanceof S3Error ? undefined : route;
+    state.operation = operation;
+    if (method === 'OPTIONS') throw preflightRefused(request);
+    const authentication = await this.#authenticate(request, target, operation, store);
+    if (operation === undefined) throw route;
+    await this.#authorize(authentication.identity, operation, target, store);
+    checkExpectedOwner(authentication, this.#environment.owner);
+    refuseReservedHeaders(authentication.headers);
+    if (operation.handler === 'not-implemented') {
+      throw new S3Error('NotImplemented', `${operation.name} is not implemented`);
+    }
+    return operation.handler(
+      new HttpCall({
+        exchange,
+        target,
+        authentication,
+        store,
+        environment: this.#environment,
+        stallMs: this.#stallMs,
+      }),
+    );
+  }
+
+  #openStore(): ObjectStore {
+    const { store } = this.#deps;
+    const opened = typeof store === 'function' ? store() : store;
+    if (opened === undefined) {
+      throw new S3Error('XMinioServerNotInitialized', undefined, {
+        headers: { 'retry-after': '5' },
+      });
+    }
+    return opened;
+  }
+
+  async #authenticate(
+    request: IncomingMessage,
+    target: S3Target,
+    operation: S3Operation | undefined,
+    store: ObjectStore,
+  ): Promise<Authentication> {
+    const acceptsAnyRegion =
+      operation?.name === 'ListBuckets' || operation?.name === 'GetBucketLocation';
+    return authenticate(
+      {
+        method: request.method ?? '',
+        rawTarget: request.url ?? '/',
+        headers: request.headers,
+        rawHeaders: request.rawHeaders,
+      },
+      this.#deps.auth,
+      { acceptsAnyRegion, findBucketRegion: () => findRegion(store, target.bucket) },
+    );
+  }
+
+  /** An absent bucket is told to everybody, so that it looks the same to all. */
+  async #authorize(
+    identity: Identity,
+    operation: S3Operation,
+    target: S3Target,
+    store: ObjectStore,
+  ): Promise<void> {
+    const { bucket, key } = target;
+    const resource = { ...(bucket === '' ? {} : { bucket }), ...(key === '' ? {} : { key }) };
+    if (authorize({ identity, action: operation.action, ...resource }) === 'allow') return;
+    if (bucket !== '' && operation.name !== 'CreateBucket') await store.getBucket(bucket);
+    throw new S3Error('AccessDenied');
+  }
+
+  async #fail(
+    exchange: Exchange,
+    state: RequestState,
+    error: unknown,
+    shown: S3Error,
+  ): Promise<void> {
+    const { response } = exchange;
+    if (error instanceof ClientGoneError) return;
+    if (shown.code === 'InternalError') {
+      this.#deps.log.error('request failed', {
+        requestId: exchange.requestId,
+        operation: state.operation?.name,
+        bucket: state.target?.bucket,
+        key: state.target?.key,
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+    }
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    try {
+      await sendError(exchange, shown, state.target);
+    } catch {
+      // The client is gone; there is nobody left to tell.
+      response.destroy();
+    }
+  }
+}
+
+type RequestState = {
+  target: S3Target | undefined;
+  operation: S3Operation | undefined;
+};
+
+/** A routing error is told only after authentication. */
+function findRoute(
+  method: string,
+  target: S3Target,
+  request: IncomingMessage,
+): S3Operation | S3Error {
+  try {
+    return findOperation(method, target, request.headers['x-amz-copy-source'] !== undefined);
+  } catch (error) {
+    if (error instanceof S3Error) return error;
+    throw error;
+  }
+}
+
+function preflightRefused(request: IncomingMessage): S3Error {
+  const { origin } = request.headers;
+  if (origin === undefined || request.headers['access-control-request-method'] === undefined) {
+    return new S3Error(
+      'BadRequest',
+      'Insufficient information. Origin and Access-Control-Request-Method request headers are needed.',
+    );
+  }
+  return new S3Error('AccessForbidden');
+}
+
+async function findRegion(store: ObjectStore, bucket: string): Promise<string | undefined> {
+  if (bucket === '') return undefined;
+  try {
+    const { location } = await store.getBucket(bucket);
+    return location === '' ? undefined : location;
+  } catch (error) {
+    if (toS3Error(error).code === 'NoSuchBucket') return undefined;
+    throw error;
+  }
+}
+
+function checkExpectedOwner(authentication: Authentication, owner: S3Owner): void {
+  for (const name of ['x-amz-expected-bucket-owner', 'x-amz-source-expected-bucket-owner']) {
+    const expected = authentication.headers[name];
+    if (expected !== undefined && expected !== owner.id) throw new S3Error('AccessDenied');
+  }
+}

@@ -1,0 +1,109 @@
+// One request as the handlers see it: the parts of `S3Call` filled from `node:http`, with the body opened
+// only when a handler asks for it, and `100 Continue` sent no earlier than that.
+
+import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { ownerOf } from '../iam/identity.ts';
+import type { BodyInput, ObjectStore } from '../store/types.ts';
+import type { Authentication } from './authenticate.ts';
+import { openBody, readBodyInput, readVerifiedBody } from './body.ts';
+import type { DocumentOptions, S3Call, S3Environment, S3Headers } from './call.ts';
+import { S3Error } from './errors.ts';
+import type { Exchange } from './respond.ts';
+import type { S3Target } from './target.ts';
+
+/** Bodies up to here are read into one buffer before the store is called. */
+const smallBodyBytesMax = 128 * 1024;
+/** The largest object of one PUT or part. */
+const objectBytesMax = 5 * 1024 ** 3;
+
+export type CallParts = {
+  readonly exchange: Exchange;
+  readonly target: S3Target;
+  readonly authentication: Authentication;
+  readonly store: ObjectStore;
+  readonly environment: S3Environment;
+  readonly stallMs: number;
+};
+
+export class HttpCall implements S3Call {
+  readonly target: S3Target;
+  readonly headers: S3Headers;
+  readonly method: string;
+  readonly store: ObjectStore;
+  readonly environment: S3Environment;
+  readonly accessKey: string;
+  readonly #parts: CallParts;
+
+  constructor(parts: CallParts) {
+    this.#parts = parts;
+    this.target = parts.target;
+    this.headers = parts.authentication.headers;
+    this.method = parts.exchange.request.method ?? '';
+    this.store = parts.store;
+    this.environment = parts.environment;
+    this.accessKey = ownerOf(parts.authentication.identity);
+  }
+
+  get origin(): string {
+    const { request } = this.#parts.exchange;
+    const forwarded = request.headers['x-forwarded-proto'];
+    const isSecure = (request.socket as TLSSocket).encrypted === true || forwarded === 'https';
+    return `${isSecure ? 'https' : 'http'}://${request.headers.host ?? ''}`;
+  }
+
+  async openBody(): Promise<BodyInput> {
+    const { exchange, authentication, stallMs } = this.#parts;
+    const body = openBody(exchange.request, authentication, { stallMs, isLengthRequired: true });
+    const { sizeBytes } = body;
+    if (sizeBytes !== undefined && sizeBytes > objectBytesMax) {
+      throw new S3Error('EntityTooLarge', undefined, {
+        details: { ProposedSize: String(sizeBytes), MaxSizeAllowed: String(objectBytesMax) },
+      });
+    }
+    if (exchange.isAwaitingContinue) {
+      await this.store.getBucket(this.target.bucket);
+      this.#sendContinue();
+    }
+    return readBodyInput(body, smallBodyBytesMax);
+  }
+
+  async readDocument(options: DocumentOptions): Promise<Uint8Array> {
+    const { exchange, authentication, stallMs } = this.#parts;
+    if (options.isDigestRequired === true && !hasDigest(this.headers)) {
+      throw new S3Error(
+        'InvalidRequest',
+        'Missing required header for this request: Content-MD5 OR x-amz-checksum-*',
+      );
+    }
+    const body = openBody(exchange.request, authentication, {
+      stallMs,
+      ignoresChecksums: options.ignoresChecksumHeaders === true,
+    });
+    if (body.sizeBytes !== undefined && body.sizeBytes > options.maxBytes) {
+      throw new S3Error('MalformedXML');
+    }
+    if (exchange.isAwaitingContinue) this.#sendContinue();
+    const document = await readVerifiedBody(body, options.maxBytes);
+    if (document === undefined) throw new S3Error('MalformedXML');
+    return document;
+  }
+
+  #sendContinue(): void {
+    const { exchange } = this.#parts;
+    exchange.isAwaitingContinue = false;
+    exchange.response.writeContinue();
+  }
+}
+
+function hasDigest(headers: S3Headers): boolean {
+  if (headers['content-md5'] !== undefined || headers['x-amz-trailer'] !== undefined) return true;
+  for (const name in headers) if (name.startsWith('x-amz-checksum-')) return true;
+  return false;
+}
+
+/** True when the request announces that it waits for `100 Continue`. */
+export function awaitsContinue(request: IncomingMessage): boolean {
+  const expect = request.headers['expect'];
+  return expect !== undefined && expect.toLowerCase() === '100-continue';
+}

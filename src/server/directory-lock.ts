@@ -1,0 +1,80 @@
+// One server per data directory. The lock is one that the kernel gives back when the process ends,
+// however it ends: a transaction held open on a small SQLite file, which is an fcntl lock. It works
+// across containers that share the directory, and leaves nothing stale behind a crash.
+
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+
+export type DirectoryLockErrorCode = 'locked' | 'unusable';
+
+/** The directory is in use, or cannot be used. The message says what to do. */
+export class DirectoryLockError extends Error {
+  readonly code: DirectoryLockErrorCode;
+  constructor(code: DirectoryLockErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'DirectoryLockError';
+    this.code = code;
+  }
+}
+
+export interface DirectoryLock extends Disposable {
+  /** Gives the directory back. */
+  release(): void;
+}
+
+/** Creates the directory if needed and takes it. Throws `DirectoryLockError`. */
+export function lockDirectory(directory: string): DirectoryLock {
+  const pidFile = join(directory, 'server.pid');
+  let database: DatabaseSync | undefined;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    database = new DatabaseSync(join(directory, 'server.lock'), { timeout: 0 });
+    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+    syncDirectory(directory);
+  } catch (error) {
+    database?.close();
+    throw explain(error, directory, pidFile);
+  }
+  const held = database;
+  const release = (): void => {
+    if (held.isOpen) held.close();
+  };
+  return { release, [Symbol.dispose]: release };
+}
+
+function explain(error: unknown, directory: string, pidFile: string): DirectoryLockError {
+  const text = error instanceof Error ? error.message : String(error);
+  if (/locked|busy/i.test(text)) {
+    const pid = readPid(pidFile);
+    return new DirectoryLockError(
+      'locked',
+      `${directory} is in use by another server${pid}: stop it first, or use another directory`,
+      { cause: error },
+    );
+  }
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return new DirectoryLockError(
+    'unusable',
+    `cannot use the directory ${directory} (${code === '' ? text : `${code}: ${text}`}): it must exist or be creatable, and be writable by this user`,
+    { cause: error },
+  );
+}
+
+function readPid(pidFile: string): string {
+  try {
+    return ` (process ${readFileSync(pidFile, 'utf8').trim()})`;
+  } catch {
+    return '';
+  }
+}
+
+function syncDirectory(directory: string): void {
+  const handle = openSync(directory, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}

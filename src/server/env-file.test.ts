@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { parseEnvFile, readEnvironment } from './env-file.ts';
+import { SettingsError } from './settings.ts';
+
+test('reads the forms that shells and service managers write', () => {
+  const text = [
+    '# comment',
+    '',
+    'MINIO_ROOT_USER=admin',
+    'export MINIO_ROOT_PASSWORD="pass word#1"',
+    "  export  A='single \"quoted\"'  # comment",
+    'B = spaced ',
+    'C=a=b=c',
+    'D=',
+    'E=plain # comment',
+    'F=no#comment',
+    'A2=x\r',
+    'MINIO_ROOT_USER=later',
+  ].join('\n');
+  assert.deepEqual(parseEnvFile(text, 'file'), {
+    MINIO_ROOT_USER: 'later',
+    MINIO_ROOT_PASSWORD: 'pass word#1',
+    A: 'single "quoted"',
+    B: 'spaced',
+    C: 'a=b=c',
+    D: '',
+    E: 'plain',
+    F: 'no#comment',
+    A2: 'x',
+  });
+});
+
+test('a malformed line is refused by number, without its text', () => {
+  for (const line of ['no equals sign', '1X=y', 'X="open', "X='a'b"]) {
+    assert.throws(
+      () => parseEnvFile(`A=1\n${line}`, 'conf'),
+      (error: Error) =>
+        error instanceof SettingsError &&
+        error.message.startsWith('conf, line 2') &&
+        !error.message.includes(line),
+    );
+  }
+});
+
+test('values of the file win over the environment, the flag over MINIO_CONFIG_ENV_FILE', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'coffer-env-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  writeFileSync(join(dir, 'a'), 'X=file-a\nY=1');
+  writeFileSync(join(dir, 'b'), 'X=file-b');
+  const env = { X: 'env', Z: 'env', MINIO_CONFIG_ENV_FILE: join(dir, 'a'), U: undefined };
+  assert.equal(readEnvironment(env, undefined)['X'], 'file-a');
+  assert.equal(readEnvironment(env, undefined)['Z'], 'env');
+  assert.equal(readEnvironment(env, join(dir, 'b'))['X'], 'file-b');
+  assert.equal(readEnvironment({ X: 'env' }, undefined)['X'], 'env');
+});
+
+test('a missing file is an error that names it', () => {
+  assert.throws(() => readEnvironment({}, '/nowhere/env'), /\/nowhere\/env \(ENOENT\)/);
+});

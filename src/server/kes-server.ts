@@ -1,0 +1,202 @@
+// `coffer kes server`: flags, configuration file or development mode, signals, and the two logs on stdout
+// and stderr. The service itself is in kes-service.ts.
+
+import { readFile } from 'node:fs/promises';
+import { Command, CommanderError } from 'commander';
+import type { CliIo } from '../cli/io.ts';
+import {
+  defaultAddress,
+  defaultCache,
+  type KesConfig,
+  parseKesConfig,
+  readAddress,
+} from '../kes/config.ts';
+import { LineHub } from '../kes/handlers/logs.ts';
+import { KesMetrics } from '../kes/metrics.ts';
+import type { KesTlsMaterial } from '../kes/tls.ts';
+import { createClientCertificate, formatApiKey, generateApiKey } from '../wire/kes-identity.ts';
+import { formatBanner, interfaceAddresses } from './kes-banner.ts';
+import { createAuditLog, createKesLog, LineWriter } from './kes-log.ts';
+import { type KesServer, startKesServer } from './kes-service.ts';
+
+export { type KesServer, type KesServerDeps, startKesServer } from './kes-service.ts';
+
+type Flags = {
+  readonly config?: string;
+  readonly addr?: string;
+  readonly dev?: boolean;
+  readonly key?: string;
+  readonly cert?: string;
+  readonly auth?: string;
+};
+
+/** What to run: a configuration with, in development mode, its own certificate and API key. */
+type Plan = { readonly config: KesConfig; readonly tls?: KesTlsMaterial; readonly apiKey?: string };
+
+/** Runs `kes server` until the signal of `io`; gives the exit code. Errors are printed, never thrown. */
+export async function runKesServer(argv: readonly string[], io: CliIo): Promise<number> {
+  try {
+    const flags = parseFlags(argv, io);
+    if (typeof flags === 'number') return flags;
+    for (const flag of ['key', 'cert', 'auth'] as const) {
+      if (flags[flag] === undefined) continue;
+      io.stderr.write(`Warning: '--${flag}' has no effect: use the configuration file\n`);
+    }
+    await serveUntilStopped(flags, io);
+    return 0;
+  } catch (error) {
+    io.stderr.write(`Error: ${(error as Error).message}\n`);
+    return 1;
+  }
+}
+
+function parseFlags(argv: readonly string[], io: CliIo): Flags | number {
+  const command = new Command('kes server')
+    .description('Start a key service.')
+    .option('--addr <IP:PORT>', 'address to listen on (default 0.0.0.0:7373)')
+    .option('--config <FILE>', 'configuration file')
+    .option('--dev', 'development mode: keys in memory, a fresh API key')
+    .option('--key <FILE>', 'no effect, see tls.key in the configuration file')
+    .option('--cert <FILE>', 'no effect, see tls.cert in the configuration file')
+    .option('--auth <on|off>', 'no effect, see tls.auth in the configuration file')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stderr.write(text),
+      writeErr: (text) => io.stderr.write(text.replace(/^error: /, 'Error: ')),
+    })
+    .allowExcessArguments(false);
+  try {
+    command.parse([...argv], { from: 'user' });
+    return command.opts<Flags>();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.code === 'commander.helpDisplayed' ? 2 : 1;
+  }
+}
+
+async function makePlan(flags: Flags, io: CliIo): Promise<Plan> {
+  if (flags.dev === true) {
+    if (flags.config !== undefined) {
+      throw new Error("'--config' flag is not supported in development mode");
+    }
+    return devPlan(readAddress(flags.addr ?? defaultAddress));
+  }
+  const config = await readConfig(flags, io);
+  return { config };
+}
+
+async function readConfig(flags: Flags, io: CliIo): Promise<KesConfig> {
+  const file = flags.config ?? '';
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'ENOENT' ? 'no such file or directory' : (error as Error).message;
+    throw new Error(`open ${file}: ${reason}`, { cause: error });
+  }
+  const config = parseKesConfig(text, io.env);
+  return flags.addr === undefined ? config : { ...config, address: readAddress(flags.addr) };
+}
+
+/** Keys in memory, an admin with a fresh API key, a self-signed certificate for this machine. */
+function devPlan(address: string): Plan {
+  const apiKey = generateApiKey();
+  const server = createClientCertificate(generateApiKey(), {
+    commonName: 'localhost',
+    ipAddresses: interfaceAddresses(),
+    isServer: true,
+  });
+  const config: KesConfig = {
+    address,
+    admin: apiKey.identity,
+    tls: {
+      key: '',
+      cert: '',
+      password: '',
+      auth: 'off',
+      ca: '',
+      proxy: { identities: [], certHeader: '' },
+    },
+    policies: [],
+    cache: defaultCache,
+    api: new Map(),
+    log: { error: 0, audit: 0 },
+    keys: [],
+    keyStore: { type: 'memory' },
+  };
+  return { config, tls: { ...server, roots: [] }, apiKey: formatApiKey(apiKey) };
+}
+
+async function serveUntilStopped(flags: Flags, io: CliIo): Promise<void> {
+  const plan = await makePlan(flags, io);
+  let levels = plan.config.log;
+  const metrics = new KesMetrics({ nowMs: Date.now });
+  const hubs = { error: new LineHub(), audit: new LineHub() };
+  const writers = { error: new LineWriter(io.stderr), audit: new LineWriter(io.stdout) };
+  const logDeps = (kind: 'error' | 'audit') => ({
+    writer: writers[kind],
+    hub: hubs[kind],
+    metrics,
+    nowMs: Date.now,
+  });
+  const server = await startKesServer(plan.config, {
+    log: createKesLog(() => levels.error, logDeps('error')),
+    audit: createAuditLog(() => levels.audit, logDeps('audit')),
+    metrics,
+    hubs,
+    ...(plan.tls === undefined ? {} : { tls: plan.tls }),
+  });
+  const banner = (config: KesConfig) => {
+    const { address, port } = server.address;
+    const shown = plan.apiKey === undefined ? {} : { apiKey: plan.apiKey };
+    writers.audit.flush();
+    io.stdout.write(formatBanner(config, { host: address, port, ...shown }));
+  };
+  banner(plan.config);
+  const onHangup = () => {
+    void reload(server, { flags, io }).then((config) => {
+      if (config === undefined) return;
+      levels = config.log;
+      banner(config);
+      io.stdout.write('=> Reloading configuration after SIGHUP signal completed.\n');
+    });
+  };
+  if (flags.dev !== true) process.on('SIGHUP', onHangup);
+  await stopped(io.signal);
+  process.off('SIGHUP', onHangup);
+  writers.audit.flush();
+  io.stdout.write('\n=> Stopping server... Goodbye.\n');
+  await server.close();
+  for (const writer of Object.values(writers)) writer.flush();
+}
+
+/** Loads the configuration again; undefined, with the reason printed, when it is no good. */
+async function reload(
+  server: KesServer,
+  from: { readonly flags: Flags; readonly io: CliIo },
+): Promise<KesConfig | undefined> {
+  const { stderr } = from.io;
+  stderr.write('SIGHUP signal received. Reloading configuration...\n');
+  let config: KesConfig;
+  try {
+    config = await readConfig(from.flags, from.io);
+  } catch (error) {
+    stderr.write(`Failed to reload server config: ${(error as Error).message}\n`);
+    return undefined;
+  }
+  try {
+    await server.reload(config);
+    return config;
+  } catch (error) {
+    stderr.write(`Failed to update server configuration: ${(error as Error).message}\n`);
+    return undefined;
+  }
+}
+
+function stopped(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

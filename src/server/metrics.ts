@@ -1,0 +1,132 @@
+// The metrics of one worker. The supervisor adds those of all workers up, so every metric names how it
+// is aggregated when it is not a sum. Labels have few values: operations, outcomes and status codes,
+// never a bucket, an object or a key name.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+import { createKmsCalls, type KmsCalls, kmsSecondsBounds } from '../kms/metered-kms.ts';
+import type { KmsMetricsAnswer } from '../wire/admin.ts';
+
+/** Outcomes as the documents name their metrics. */
+const outcomes = ['success', 'error', 'failure'] as const;
+type Outcome = (typeof outcomes)[number];
+
+/** Calls that the documented figures count. */
+const countedOperations = ['generate', 'decrypt', 'create'] as const;
+
+export type ServerMetricsDeps = {
+  /** Whether the key service answers now; undefined when none is configured. */
+  isKmsOnline(): Promise<boolean | undefined>;
+  readonly startedMs: number;
+};
+
+export class ServerMetrics {
+  readonly registry = new Registry();
+  /** Filled by the metered key service. */
+  readonly kmsCalls: KmsCalls = createKmsCalls();
+  readonly #socketBytes = new WeakMap<Socket, { read: number; written: number }>();
+  readonly #requests: Counter<'operation' | 'code'>;
+  readonly #seconds: Histogram<'operation'>;
+  readonly #received: Counter;
+  readonly #sent: Counter;
+
+  constructor(deps: ServerMetricsDeps) {
+    const registers = [this.registry];
+    for (const outcome of outcomes) this.#exposeKmsTotal(outcome);
+    new Gauge({
+      name: 'minio_cluster_kms_online',
+      help: '1 while the key service answers, 0 while it does not; absent without one',
+      aggregator: 'min',
+      registers,
+      async collect() {
+        const isOnline = await deps.isKmsOnline();
+        if (isOnline === undefined) this.remove();
+        else this.set(isOnline ? 1 : 0);
+      },
+    });
+    new Gauge({
+      name: 'coffer_server_start_time_seconds',
+      help: 'When the server was started, seconds since 1970',
+      aggregator: 'min',
+      registers,
+    }).set(deps.startedMs / 1000);
+    this.#requests = new Counter({
+      name: 'coffer_s3_requests_total',
+      help: 'S3 requests by operation and status code',
+      labelNames: ['operation', 'code'],
+      registers,
+    });
+    this.#seconds = new Histogram({
+      name: 'coffer_s3_request_seconds',
+      help: 'Time from the arrival of an S3 request to the end of its answer',
+      labelNames: ['operation'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30],
+      registers,
+    });
+    this.#received = new Counter({
+      name: 'coffer_received_bytes_total',
+      help: 'Bytes received from clients',
+      registers,
+    });
+    this.#sent = new Counter({
+      name: 'coffer_sent_bytes_total',
+      help: 'Bytes sent to clients',
+      registers,
+    });
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  countRequest(operation: string, status: number, seconds: number): void {
+    this.#requests.inc({ operation, code: String(status) });
+    this.#seconds.observe({ operation }, seconds);
+  }
+
+  /** Counts what moved on the connection of the request once it is answered. */
+  watchBytes(req: IncomingMessage, res: ServerResponse): void {
+    const { socket } = req;
+    res.on('close', () => {
+      const last = this.#socketBytes.get(socket) ?? { read: 0, written: 0 };
+      this.#received.inc(Math.max(0, socket.bytesRead - last.read));
+      this.#sent.inc(Math.max(0, socket.bytesWritten - last.written));
+      this.#socketBytes.set(socket, { read: socket.bytesRead, written: socket.bytesWritten });
+    });
+  }
+
+  /** The figures of this worker in the form of the admin API: bounds in nanoseconds. */
+  kmsAnswer(): KmsMetricsAnswer {
+    return {
+      kms_req_success: this.#kmsTotal('success'),
+      kms_req_error: this.#kmsTotal('error'),
+      kms_req_failure: this.#kmsTotal('failure'),
+      kms_resp_time: Object.fromEntries(
+        kmsSecondsBounds.map((bound, index) => [
+          String(bound * 1e9),
+          this.kmsCalls.withinSeconds[index] ?? 0,
+        ]),
+      ),
+    };
+  }
+
+  #exposeKmsTotal(outcome: Outcome): void {
+    const total = (): number => this.#kmsTotal(outcome);
+    new Counter({
+      name: `minio_cluster_kms_request_${outcome}`,
+      help: `Calls to the key service that ended with: ${outcome}`,
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        this.inc(total());
+      },
+    });
+  }
+
+  #kmsTotal(outcome: Outcome): number {
+    return countedOperations.reduce(
+      (sum, operation) => sum + this.kmsCalls.byOperation[operation][outcome],
+      0,
+    );
+  }
+}

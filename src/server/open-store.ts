@@ -1,0 +1,102 @@
+// Opens a data directory: metadata under `meta/`, blobs under `blobs/`, sealed when a key service is
+// configured, with the root credentials of the settings or those made on first start. And the S3 edge on
+// top of it.
+
+import { join } from 'node:path';
+
+import type { Log } from '../base/log.ts';
+import { openFileBlobStore } from '../blob/files.ts';
+import type { CredentialsSource } from '../iam/identity.ts';
+import { loadOrGenerateCredentials, rootCredentialsSource } from '../iam/root-credentials.ts';
+import { openLmdbKv } from '../kv/lmdb.ts';
+import { createS3Handler } from '../s3/handler.ts';
+import { SigningKeyCache } from '../sigv4/signing-key.ts';
+import type { Kms } from '../sse/kms.ts';
+import { openObjectStore } from '../store/object-store.ts';
+import type { ObjectStore } from '../store/types.ts';
+import type { RequestHandler } from './connections.ts';
+import type { ServerMetrics } from './metrics.ts';
+import type { WorkerConfig } from './protocol.ts';
+import type { RootCredentials, ServerSettings } from './settings.ts';
+
+/** Pause between two looks for blobs to remove, in worker 0. */
+const sweepIntervalMs = 60_000;
+
+export type OpenedStore = {
+  readonly store: ObjectStore;
+  readonly credentials: CredentialsSource;
+  readonly deploymentId: string;
+  /** The directory is under a backend key, for good. */
+  readonly isSealed: boolean;
+  /** Root credentials that this call made: to be shown once. */
+  readonly madeCredentials: RootCredentials | undefined;
+  close(): Promise<void>;
+};
+
+export type OpenStoreDeps = {
+  readonly config: WorkerConfig;
+  readonly settings: ServerSettings;
+  readonly kms: Kms | undefined;
+  readonly log: Log;
+};
+
+/** Opens everything, or nothing. Throws `KmsError` when the key service does not open the backend key. */
+export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
+  const { config, settings, kms, log } = deps;
+  await using opened = new AsyncDisposableStack();
+  const kv = openLmdbKv(join(config.directory, 'meta'));
+  opened.defer(() => kv.close());
+  const blobs = await openFileBlobStore(join(config.directory, 'blobs'));
+  opened.defer(() => blobs.close());
+  const store = await openObjectStore({
+    kv,
+    blobs,
+    kms,
+    log,
+    settings: {
+      isAutoEncrypting: settings.isAutoEncryption,
+      ...(settings.inlineMaxBytes === undefined ? {} : { inlineMaxBytes: settings.inlineMaxBytes }),
+      ...(config.index === 0 ? { sweepIntervalMs } : {}),
+    },
+  });
+  opened.defer(() => store.close());
+  const configured = settings.rootCredentials;
+  const generated = configured ? undefined : await loadOrGenerateCredentials(kv);
+  const root = configured ?? generated?.credentials;
+  if (!root) throw new Error('root credentials are either configured or generated');
+  const resources = opened.move();
+  return {
+    store,
+    credentials: rootCredentialsSource(() => root),
+    deploymentId: '',
+    isSealed: false,
+    madeCredentials: generated?.isNew ? generated.credentials : undefined,
+    close: () => resources.disposeAsync(),
+  };
+}
+
+export type S3EdgeDeps = {
+  readonly opened: OpenedStore;
+  readonly settings: ServerSettings;
+  readonly log: Log;
+  readonly metrics: ServerMetrics;
+};
+
+/** The request handler of the S3 protocol over an open store. */
+export function createS3Edge({ opened, settings, log, metrics }: S3EdgeDeps): RequestHandler {
+  return createS3Handler({
+    store: opened.store,
+    auth: {
+      credentials: opened.credentials,
+      signingKeys: new SigningKeyCache(),
+      region: settings.region,
+      now: Date.now,
+    },
+    region: settings.region,
+    domains: settings.domains,
+    autoEncryption: settings.isAutoEncryption,
+    log,
+    observe: ({ operation, status, durationMs }) =>
+      metrics.countRequest(operation ?? 'unknown', status, durationMs / 1000),
+  });
+}

@@ -1,0 +1,323 @@
+// A worker process: one event loop that serves connections the supervisor hands it. It builds everything
+// from the settings it is sent, tells the supervisor how far it is, and ends when it is told to drain
+// and nobody is connected any more, or when the supervisor is gone.
+
+import { statfs } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
+
+import { createAdminHandler } from '../admin/admin-handler.ts';
+import type { AdminParts, ServerFacts } from '../admin/call.ts';
+import { createHealthHandler } from '../admin/health.ts';
+import { createMetricsHandler } from '../admin/metrics-handler.ts';
+import type { Log } from '../base/log.ts';
+import { authorize } from '../iam/authorize.ts';
+import type { CredentialsSource, Identity } from '../iam/identity.ts';
+import { parseKmsConfig } from '../kms/config.ts';
+import { type OpenedKms, openKms } from '../kms/open-kms.ts';
+import { createAdminAuthenticator } from './admin-auth.ts';
+import { createApp, type App } from './app.ts';
+import { Connections, type RequestHandler } from './connections.ts';
+import { createForwarder } from './forward.ts';
+import { createLog } from './log.ts';
+import { ServerMetrics } from './metrics.ts';
+import { StoreNode } from './node.ts';
+import { createS3Edge, openStore, type OpenedStore } from './open-store.ts';
+import type { FromWorker, ToWorker, WorkerConfig } from './protocol.ts';
+import { parseSettings, type ServerSettings } from './settings.ts';
+import { findCaDirectory, readTlsFiles } from './tls.ts';
+import { readVersion } from './version.ts';
+
+/** Runs this process as a worker of the supervisor that started it; resolves with the exit code. */
+export async function runWorker(): Promise<number> {
+  if (!process.send) {
+    process.stderr.write("coffer: 'worker' is started by 'coffer server', not by hand\n");
+    return 1;
+  }
+  // Signals of a terminal reach the whole group; the supervisor alone decides what they mean.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  process.on('disconnect', () => process.exit(1));
+  const { promise, resolve } = Promise.withResolvers<number>();
+  let worker: Worker | undefined;
+  process.on('message', (message: ToWorker, handle?: unknown) => {
+    if (message.type === 'start') {
+      void startWorker(message.config, resolve).then((started) => {
+        worker = started;
+      });
+      return;
+    }
+    // Only `connection` comes with a handle, and it is a socket of the supervisor's server.
+    worker?.receive(message, handle as Socket | undefined);
+  });
+  tell({ type: 'hello' });
+  return promise;
+}
+
+async function startWorker(
+  config: WorkerConfig,
+  end: (exitCode: number) => void,
+): Promise<Worker | undefined> {
+  try {
+    const worker = await Worker.create(config, end);
+    void worker.start();
+    return worker;
+  } catch (error) {
+    await fail(error, end);
+    return undefined;
+  }
+}
+
+async function fail(error: unknown, end: (exitCode: number) => void): Promise<void> {
+  const message = error instanceof Error ? error.message : String(error);
+  await new Promise<void>((resolve) => tell({ type: 'failed', message }, resolve));
+  end(1);
+}
+
+function tell(message: FromWorker, sent?: () => void): void {
+  if (process.connected) process.send?.(message, undefined, {}, () => sent?.());
+  else sent?.();
+}
+
+class Worker {
+  readonly #config: WorkerConfig;
+  readonly #settings: ServerSettings;
+  readonly #log: Log;
+  readonly #kms: OpenedKms | undefined;
+  readonly #node: StoreNode;
+  readonly #metrics: ServerMetrics;
+  readonly #app: App;
+  readonly #connections: Connections;
+  readonly #end: (exitCode: number) => void;
+  readonly #isTls: boolean;
+  readonly #pages = new Map<number, (text: string) => void>();
+  #nextPage = 1;
+  #isDraining = false;
+  #s3: RequestHandler | undefined;
+
+  /** Reads settings and files. Throws errors for the operator. */
+  static async create(config: WorkerConfig, end: (exitCode: number) => void): Promise<Worker> {
+    const settings = parseSettings(config.env);
+    const log = createLog({
+      level: settings.logLevel,
+      isJson: config.isJsonLog,
+      fields: { worker: `${config.generation}.${config.index}` },
+    });
+    const kmsConfig = parseKmsConfig(settings.env);
+    const online: { kms?: OpenedKms } = {};
+    const metrics = new ServerMetrics({
+      startedMs: config.startedMs,
+      isKmsOnline: async () => (online.kms ? isKmsOnline(online.kms) : undefined),
+    });
+    const caPath = findCaDirectory(config.certsDirectory);
+    const kms =
+      kmsConfig &&
+      (await openKms(kmsConfig, {
+        log,
+        registry: metrics.registry,
+        calls: metrics.kmsCalls,
+        ...(caPath === undefined ? {} : { caPath }),
+      }));
+    if (kms) online.kms = kms;
+    return new Worker({ config, settings, log, metrics, kms, end });
+  }
+
+  private constructor(made: {
+    config: WorkerConfig;
+    settings: ServerSettings;
+    log: Log;
+    metrics: ServerMetrics;
+    kms: OpenedKms | undefined;
+    end: (exitCode: number) => void;
+  }) {
+    const { config, settings, log, metrics, kms } = made;
+    this.#config = config;
+    this.#settings = settings;
+    this.#log = log;
+    this.#kms = kms;
+    this.#metrics = metrics;
+    this.#end = made.end;
+    this.#node = new StoreNode({
+      log,
+      kms,
+      kmsConfig: parseKmsConfig(settings.env),
+      openStore: () => openStore({ config, settings, kms, log }),
+      onStandby: () => tell({ type: 'standby' }),
+      onWaiting: (reason) => tell({ type: 'waiting', reason }),
+    });
+    this.#app = this.#createApp();
+    const tls = readTlsFiles(config.certsDirectory);
+    this.#isTls = tls !== undefined;
+    this.#connections = new Connections((req, res) => this.#app.handle(req, res), tls);
+  }
+
+  /** Opens the store; never rejects: a failure is told to the supervisor and ends the worker. */
+  async start(): Promise<void> {
+    try {
+      const opened = await this.#node.start({ isStandby: this.#config.isStandby });
+      this.#s3 = createS3Edge({
+        opened,
+        settings: this.#settings,
+        log: this.#log,
+        metrics: this.#metrics,
+      });
+      const { madeCredentials } = opened;
+      if (madeCredentials) tell({ type: 'announce', ...madeCredentials });
+      const scheme = this.#isTls ? 'https' : 'http';
+      tell({ type: 'ready', isSealed: opened.isSealed, scheme });
+    } catch (error) {
+      // A drain also ends the waiting for a key service.
+      if (!this.#isDraining) await fail(error, this.#end);
+    }
+  }
+
+  receive(message: ToWorker, socket: Socket | undefined): void {
+    switch (message.type) {
+      case 'connection':
+        // Undefined when the client was gone before the connection arrived here.
+        if (socket) this.#connections.adopt(socket);
+        break;
+      case 'open':
+        this.#node.allowOpen();
+        break;
+      case 'drain':
+        void this.#drain(message.mode, message.graceMs);
+        break;
+      case 'freeze':
+        this.#app.setFrozen(message.isFrozen);
+        break;
+      case 'metrics-get':
+        void this.#sendMetrics(message.id);
+        break;
+      case 'metrics-text':
+        this.#pages.get(message.id)?.(message.text);
+        this.#pages.delete(message.id);
+        break;
+      case 'start':
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  async #drain(mode: 'serve' | 'release' | 'stop', graceMs: number): Promise<void> {
+    this.#isDraining = true;
+    this.#app.setFrozen(false);
+    if (mode === 'release') {
+      const { host, port } = this.#config.address;
+      const forward = createForwarder({ host, port, isTls: this.#isTls });
+      this.#connections.setHandler(forward);
+      const quiet = this.#connections.quiet();
+      const emptied = this.#connections.drain('late', graceMs);
+      await quiet;
+      await this.#node.close();
+      tell({ type: 'released' });
+      await emptied;
+    } else {
+      await this.#connections.drain(mode === 'stop' ? 'soon' : 'late', graceMs);
+      await this.#node.close();
+    }
+    await this.#kms?.close();
+    this.#end(0);
+  }
+
+  async #sendMetrics(id: number): Promise<void> {
+    tell({ type: 'metrics-json', id, metrics: await this.#metrics.registry.getMetricsAsJSON() });
+  }
+
+  #createApp(): App {
+    const now = (): number => Date.now();
+    const credentials: CredentialsSource = { find: (accessKey) => this.#find(accessKey) };
+    return createApp({
+      log: this.#log,
+      logsRequests: this.#settings.logLevel === 'debug',
+      metrics: this.#metrics,
+      health: createHealthHandler({
+        parts: () => ({ isReady: this.#s3 !== undefined, kms: this.#kms }),
+        now,
+      }),
+      showMetrics: createMetricsHandler({
+        access: this.#settings.metricsAccess,
+        log: this.#log,
+        findSecretKey: async (accessKey) => (await credentials.find(accessKey))?.secretKey,
+        mayRead: () => true,
+        readPage: () => this.#readPage(),
+        now,
+      }),
+      admin: createAdminHandler({
+        parts: () => this.#adminParts(),
+        authenticate: createAdminAuthenticator({
+          credentials,
+          isReady: () => this.#node.opened !== undefined,
+          now,
+        }),
+      }),
+      s3: () => this.#s3 ?? { reason: this.#node.reason },
+    });
+  }
+
+  #find(accessKey: string): ReturnType<CredentialsSource['find']> {
+    const { opened } = this.#node;
+    if (opened) return opened.credentials.find(accessKey);
+    const root = this.#settings.rootCredentials;
+    if (root?.accessKey !== accessKey) return undefined;
+    return { ...root, identity: { kind: 'root', accessKey } };
+  }
+
+  #adminParts(): AdminParts {
+    const { opened } = this.#node;
+    return {
+      log: this.#log,
+      store: opened?.store,
+      kms: this.#kms,
+      facts: () => this.#readFacts(opened),
+      kmsMetrics: () => this.#metrics.kmsAnswer(),
+      act: (action) => tell({ type: 'service', action }),
+      isAllowed: (identity: Identity, action, keyName) =>
+        authorize({ identity, action, ...(keyName === undefined ? {} : { key: keyName }) }) ===
+        'allow',
+      now: () => Date.now(),
+    };
+  }
+
+  async #readFacts(opened: OpenedStore | undefined): Promise<ServerFacts> {
+    const space = await statfs(this.#config.directory);
+    const { rss, heapUsed } = process.memoryUsage();
+    return {
+      version: readVersion(),
+      runtimeVersion: `node ${process.version}`,
+      deploymentId: opened?.deploymentId ?? '',
+      region: this.#settings.region,
+      domains: this.#settings.domains,
+      scheme: this.#isTls ? 'https' : 'http',
+      startedMs: this.#config.startedMs,
+      processors: availableParallelism(),
+      memory: { residentBytes: rss, heapBytes: heapUsed },
+      drive: {
+        path: this.#config.directory,
+        totalBytes: space.blocks * space.bsize,
+        availableBytes: space.bavail * space.bsize,
+        inodesTotal: space.files,
+        inodesFree: space.ffree,
+      },
+    };
+  }
+
+  async #readPage(): Promise<string> {
+    const id = this.#nextPage++;
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#pages.set(id, resolve);
+    tell({ type: 'metrics-request', id });
+    return promise;
+  }
+}
+
+async function isKmsOnline(kms: OpenedKms): Promise<boolean> {
+  try {
+    const { endpoints } = await kms.status();
+    return Object.values(endpoints).includes('online');
+  } catch {
+    // Whatever keeps the key service from telling its status, it is of no use at the moment.
+    return false;
+  }
+}

@@ -1,0 +1,139 @@
+// Where everything is in the `Kv` (docs/formats/metadata.md): the first byte of an entry key is its table.
+// Names are raw UTF-8 and so sort as S3 wants them. Object names hold no NUL, which therefore ends a name
+// and sorts below every longer one.
+
+import { randomBytes } from 'node:crypto';
+import type { KvRange } from './kv.ts';
+import { StoreError } from './types.ts';
+
+/** The first byte of every entry key. `iam` belongs to `src/iam`, `system` is never sealed. */
+export const tables = {
+  system: 's',
+  iam: 'a',
+  bucket: 'b',
+  current: 'c',
+  version: 'v',
+  upload: 'u',
+  part: 'p',
+  completed: 'd',
+  inline: 'i',
+  blob: 'o',
+  protects: 'k',
+  garbage: 'g',
+} as const;
+
+export type Table = keyof typeof tables;
+
+export const bucketIdBytes = 8;
+export const objectNameBytesMax = 1024;
+
+const nul = Buffer.alloc(1);
+
+/** A new bucket id, never reused, so that nothing of a deleted bucket shows in a new one of its name. */
+export function createBucketId(): Buffer {
+  return randomBytes(bucketIdBytes);
+}
+
+/** A new id of a blob or an upload: 32 hex digits, ordered by time, with 80 random bits. */
+export function createId(nowMs: number): string {
+  return nowMs.toString(16).padStart(12, '0') + randomBytes(10).toString('hex');
+}
+
+/** The bytes of an object's name. Throws `InvalidArgument` for what cannot be a name. */
+export function encodeName(name: string): Buffer {
+  if (name.length === 0 || name.includes('\0') || !name.isWellFormed()) {
+    throw new StoreError('InvalidArgument', 'Object key must not be empty or contain a NUL character.');
+  }
+  const bytes = Buffer.from(name);
+  if (bytes.length > objectNameBytesMax) {
+    throw new StoreError('InvalidArgument', 'Object key is longer than 1,024 bytes.');
+  }
+  return bytes;
+}
+
+function entry(table: Table, ...parts: readonly Uint8Array[]): Buffer {
+  return Buffer.concat([Buffer.from(tables[table], 'latin1'), ...parts]);
+}
+
+export const bucketEntry = (name: string): Buffer => entry('bucket', Buffer.from(name));
+export const currentEntry = (bucketId: Uint8Array, name: Uint8Array): Buffer =>
+  entry('current', bucketId, name);
+export const inlineEntry = (id: string): Buffer => entry('inline', Buffer.from(id, 'hex'));
+export const blobEntry = (id: string): Buffer => entry('blob', Buffer.from(id, 'hex'));
+
+/** The place of an upload, and the prefix of everything that belongs to it in another table. */
+export type UploadPlace = {
+  readonly bucketId: Uint8Array;
+  readonly name: Uint8Array;
+  readonly uploadId: string;
+};
+
+export const uploadEntry = (place: UploadPlace): Buffer => ofUpload('upload', place);
+export const completedEntry = (place: UploadPlace): Buffer => ofUpload('completed', place);
+
+export function partEntry(place: UploadPlace, partNumber: number): Buffer {
+  const number = Buffer.alloc(2);
+  number.writeUInt16BE(partNumber);
+  return Buffer.concat([ofUpload('part', place), number]);
+}
+
+function ofUpload(table: Table, place: UploadPlace): Buffer {
+  return entry(table, place.bucketId, place.name, nul, Buffer.from(place.uploadId, 'latin1'));
+}
+
+/** The index entry that says: this master key protects this object version. */
+export function protectsEntry(of: {
+  readonly keyName: string;
+  readonly bucketId: Uint8Array;
+  readonly name: Uint8Array;
+  readonly versionId: string;
+}): Buffer {
+  const { bucketId, name } = of;
+  const version = Buffer.from(of.versionId, 'latin1');
+  return entry('protects', Buffer.from(of.keyName), nul, bucketId, name, nul, version);
+}
+
+/** Work for the sweep, in the order in which it falls due. */
+export function garbageEntry(dueMs: number): Buffer {
+  const time = Buffer.alloc(8);
+  time.writeBigUInt64BE(BigInt(Math.max(0, Math.floor(dueMs))));
+  return entry('garbage', time, randomBytes(8));
+}
+
+/** Everything in a table, or everything whose entry key starts with these bytes after the table. */
+export function rangeOf(table: Table, ...prefix: readonly Uint8Array[]): Omit<KvRange, 'limit'> {
+  const start = entry(table, ...prefix);
+  return { start, end: afterPrefix(start) };
+}
+
+/** The index entries of one master key. */
+export function protectsRange(keyName: string): Omit<KvRange, 'limit'> {
+  return rangeOf('protects', Buffer.from(keyName), nul);
+}
+
+/** The parts of one upload. */
+export function partsRange(place: UploadPlace): Omit<KvRange, 'limit'> {
+  const start = ofUpload('part', place);
+  return { start, end: afterPrefix(start) };
+}
+
+/** Garbage that is due at this time. */
+export function dueGarbageRange(nowMs: number): Omit<KvRange, 'limit'> {
+  const end = garbageEntry(nowMs + 1).subarray(0, 9);
+  return { start: entry('garbage'), end };
+}
+
+/** The first entry key after `entryKey`. */
+export function afterEntry(entryKey: Uint8Array): Buffer {
+  return Buffer.concat([entryKey, nul]);
+}
+
+/** The first byte string above everything that starts with `prefix`. */
+export function afterPrefix(prefix: Uint8Array): Buffer {
+  let length = prefix.length;
+  while (length > 0 && prefix[length - 1] === 0xff) length -= 1;
+  const end = Buffer.from(prefix.subarray(0, length));
+  // Tables are ASCII letters, so at least the first byte is below 0xff.
+  end[length - 1] = (end[length - 1] as number) + 1;
+  return end;
+}

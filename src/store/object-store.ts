@@ -1,0 +1,94 @@
+// The object store: buckets, objects and uploads over a `Kv` and a `BlobStore`, with encryption through a `Kms`.
+// It keeps no state of its own, so any number of processes may serve one data directory. This file joins the
+// operations; each lives in its own file.
+
+import type { Kms } from '../sse/kms.ts';
+import type { Log } from '../base/log.ts';
+import type { BlobStore } from './blob-store.ts';
+import { createBucket, deleteBucket, listBuckets, loadBucket, updateBucketSettings } from './buckets.ts';
+import { startSweeping, sweep, type SweepReport } from './garbage.ts';
+import type { Kv } from './kv.ts';
+import { listObjects } from './listing.ts';
+import {
+  abortUpload,
+  completeUpload,
+  createUpload,
+  getUpload,
+  listParts,
+  putPart,
+} from './multipart.ts';
+import { listUploads } from './upload-listing.ts';
+import { deleteObject, openObject, putObject, replaceAttributes } from './objects.ts';
+import { toBucketInfo } from './records.ts';
+import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
+import type { ObjectStore } from './types.ts';
+import { createTotals, keyUsage } from './usage.ts';
+
+export type ObjectStoreDeps = {
+  readonly kv: Kv;
+  readonly blobs: BlobStore;
+  readonly kms: Kms | undefined;
+  readonly log: Log;
+  readonly settings: StoreSettings;
+  readonly now?: () => number;
+};
+
+export type OpenedObjectStore = ObjectStore & {
+  /** One pass over garbage that is due and, when told, over orphaned blobs. */
+  sweep(options?: { readonly withOrphans?: boolean }): Promise<SweepReport>;
+  /** Stops the background sweep. The engines below stay open: they belong to whoever opened them. */
+  close(): Promise<void>;
+};
+
+/** Inline limit measured in docs/performance.md. */
+const inlineMaxBytesDefault = 128 * 1024;
+const garbageGraceMsDefault = 60_000;
+const orphanGraceMsDefault = 3_600_000;
+
+export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObjectStore> {
+  const { settings } = deps;
+  const context: StoreContext = {
+    kv: deps.kv,
+    blobs: deps.blobs,
+    kms: deps.kms,
+    log: deps.log,
+    settings: {
+      isAutoEncrypting: settings.isAutoEncrypting,
+      inlineMaxBytes: settings.inlineMaxBytes ?? inlineMaxBytesDefault,
+      garbageGraceMs: settings.garbageGraceMs ?? garbageGraceMsDefault,
+      orphanGraceMs: settings.orphanGraceMs ?? orphanGraceMsDefault,
+    },
+    now: deps.now ?? Date.now,
+  };
+  const sweeping =
+    settings.sweepIntervalMs === undefined
+      ? undefined
+      : startSweeping(context, settings.sweepIntervalMs);
+  const totals = createTotals(context);
+  return {
+    createBucket: (input) => guarded(() => createBucket(context, input)),
+    getBucket: (name) =>
+      guarded(async () => toBucketInfo(name, (await loadBucket(context, name)).record)),
+    listBuckets: (query) => guarded(() => listBuckets(context, query)),
+    deleteBucket: (name) => guarded(() => deleteBucket(context, name)),
+    updateBucketSettings: (name, change) =>
+      guarded(() => updateBucketSettings(context, name, change)),
+    putObject: (input) => guarded(() => putObject(context, input)),
+    openObject: (target) => guarded(() => openObject(context, target)),
+    deleteObject: (input) => guarded(() => deleteObject(context, input)),
+    listObjects: (query) => guarded(() => listObjects(context, query)),
+    replaceAttributes: (target) => guarded(() => replaceAttributes(context, target)),
+    createUpload: (input) => guarded(() => createUpload(context, input)),
+    getUpload: (ref) => guarded(() => getUpload(context, ref)),
+    putPart: (input) => guarded(() => putPart(context, input)),
+    listParts: (query) => guarded(() => listParts(context, query)),
+    listUploads: (query) => guarded(() => listUploads(context, query)),
+    completeUpload: (input) => guarded(() => completeUpload(context, input)),
+    abortUpload: (ref) => guarded(() => abortUpload(context, ref)),
+    keyUsage: (masterKeyName) => guarded(() => keyUsage(context, masterKeyName)),
+    totals: () => guarded(totals),
+    hasKms: deps.kms !== undefined,
+    sweep: (options) => guarded(() => sweep(context, options)),
+    close: async () => sweeping?.stop(),
+  };
+}

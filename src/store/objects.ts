@@ -1,0 +1,193 @@
+// Putting, opening, deleting and re-labelling single objects. A PUT makes its bytes durable first (in a blob,
+// or within the commit itself when they are few) and becomes visible in one commit; whatever fails before
+// leaves nothing.
+
+import { createSseS3Key, type SseS3Envelope } from '../sse/sse-s3.ts';
+import { type BodyResult, discardBody, takeBody } from './body.ts';
+import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
+import { assertConditions, noSuchKey, preconditionFailed } from './conditions.ts';
+import { commitCurrent, loadCurrent, type ObjectPlace, putsOfStored } from './current.ts';
+import { encodeName, inlineEntry } from './keys.ts';
+import { type ObjectRecord, toObjectInfo } from './records.ts';
+import { createOpenedObject } from './reading.ts';
+import type { StoreContext } from './store-context.ts';
+import {
+  type DeleteObjectInput,
+  type EncryptionRequest,
+  type ObjectAttributes,
+  type ObjectInfo,
+  type OpenedObject,
+  type PutObjectInput,
+  StoreError,
+} from './types.ts';
+
+/** The version id of objects in a bucket that never had versioning. */
+export const nullVersionId = 'null';
+
+/** Largest object of a single PUT, and largest part. */
+export const putBytesMax = 5 * 1024 ** 3;
+
+const openAttemptsMax = 20;
+
+export async function putObject(context: StoreContext, input: PutObjectInput): Promise<ObjectInfo> {
+  const name = encodeName(input.key);
+  const bucket = await loadBucketForWrite(context, input.bucket);
+  const place = { bucket, key: input.key, name };
+  if (input.conditions) {
+    // Early, so that a body that cannot be stored need not be sent; decided in the commit.
+    assertConditions(input.key, (await loadCurrent(context, place)).record, input.conditions);
+  }
+  const key = startKey(context, place, input.encryption);
+  try {
+    const target = { dataKey: key?.oek, sizeBytesMax: putBytesMax };
+    const body = await takeBody(context, input, target);
+    try {
+      return await commitPut(context, place, input, { body, envelope: await key?.envelope });
+    } catch (error) {
+      await discardBody(context, body);
+      throw error;
+    }
+  } finally {
+    key?.wipe();
+  }
+}
+
+async function commitPut(
+  context: StoreContext,
+  place: ObjectPlace,
+  input: PutObjectInput,
+  made: { readonly body: BodyResult; readonly envelope: SseS3Envelope | undefined },
+): Promise<ObjectInfo> {
+  const { body, envelope } = made;
+  const record: ObjectRecord = {
+    versionId: nullVersionId,
+    etag: body.etag,
+    sizeBytes: body.sizeBytes,
+    modifiedMs: wholeSeconds(context.now()),
+    attributes: input.attributes,
+    owner: input.owner,
+    ...(envelope ? { envelope } : {}),
+    ...(body.checksum ? { checksum: body.checksum } : {}),
+    data: { place: body.place, storedBytes: body.storedBytes },
+  };
+  const puts = putsOfStored(body, body.inlineBytes);
+  await commitCurrent(context, place, () => ({ record, puts }), input.conditions);
+  return toObjectInfo(input.bucket, input.key, record);
+}
+
+/** An object's key on its way from the KMS, beside whatever else is going on. */
+export type StartedKey = {
+  readonly oek: Promise<Buffer>;
+  readonly envelope: Promise<SseS3Envelope>;
+  /** Wipes the key, also when it has yet to arrive. */
+  wipe(): void;
+};
+
+/** Decides whether to encrypt, and asks for a key if so. Throws `KmsNotConfigured`. */
+export function startKey(
+  context: StoreContext,
+  place: ObjectPlace,
+  request: EncryptionRequest,
+): StartedKey | undefined {
+  if (!isEncrypting(context, place.bucket, request)) return undefined;
+  if (!context.kms) {
+    throw new StoreError(
+      'KmsNotConfigured',
+      'Server side encryption specified but KMS is not configured. Set MINIO_KMS_KES_ENDPOINT or MINIO_KMS_SECRET_KEY.',
+    );
+  }
+  const made = createSseS3Key(context.kms, { bucket: place.bucket.name, key: place.key });
+  const oek = made.then((key) => key.oek);
+  const envelope = made.then((key) => key.envelope);
+  // Whoever needs them sees the failure; nobody may be waiting yet, or ever.
+  oek.catch(() => undefined);
+  envelope.catch(() => undefined);
+  const wipe = (): void => {
+    oek.then((key) => key.fill(0)).catch(() => undefined);
+  };
+  return { oek, envelope, wipe };
+}
+
+function isEncrypting(
+  context: StoreContext,
+  bucket: LoadedBucket,
+  request: EncryptionRequest,
+): boolean {
+  if (request === 'sse-s3') return true;
+  return bucket.record.settings.encryption !== undefined || context.settings.isAutoEncrypting;
+}
+
+export async function openObject(
+  context: StoreContext,
+  target: {
+    readonly bucket: string;
+    readonly key: string;
+    readonly versionId?: string;
+    readonly willRead?: boolean;
+  },
+): Promise<OpenedObject> {
+  const name = encodeName(target.key);
+  const bucket = await loadBucket(context, target.bucket);
+  const place = { bucket, key: target.key, name };
+  if (target.versionId !== undefined && target.versionId !== nullVersionId) {
+    throw noSuchVersion(target.key, target.versionId);
+  }
+  for (let attempt = 0; attempt < openAttemptsMax; attempt += 1) {
+    const { record } = await loadCurrent(context, place);
+    if (!record) throw noSuchKey(target.key);
+    const at = record.data?.place;
+    if (target.willRead !== true || at?.kind !== 'inline') {
+      return createOpenedObject(context, target, record, undefined);
+    }
+    const inline = await context.kv.get(inlineEntry(at.id));
+    if (inline) return createOpenedObject(context, target, record, inline.value);
+    // Overwritten between the two reads: look again. A record that stays without its bytes is damage.
+  }
+  throw new StoreError('ObjectCorrupt', 'The bytes of the object are missing.');
+}
+
+export async function deleteObject(context: StoreContext, input: DeleteObjectInput): Promise<void> {
+  const name = encodeName(input.key);
+  const bucket = await loadBucketForWrite(context, input.bucket);
+  if (input.versionId !== undefined && input.versionId !== nullVersionId) return;
+  await commitCurrent(context, { bucket, key: input.key, name }, (current) => {
+    if (!current) return undefined;
+    if (input.ifMatch !== undefined && input.ifMatch !== '*' && input.ifMatch !== current.etag) {
+      throw preconditionFailed('If-Match');
+    }
+    return { record: undefined };
+  });
+}
+
+export async function replaceAttributes(
+  context: StoreContext,
+  target: {
+    readonly bucket: string;
+    readonly key: string;
+    readonly attributes: ObjectAttributes;
+  },
+): Promise<ObjectInfo> {
+  const name = encodeName(target.key);
+  const bucket = await loadBucketForWrite(context, target.bucket);
+  let info: ObjectInfo | undefined;
+  await commitCurrent(context, { bucket, key: target.key, name }, (current) => {
+    if (!current) throw noSuchKey(target.key);
+    const modifiedMs = wholeSeconds(context.now());
+    const record = { ...current, attributes: target.attributes, modifiedMs };
+    info = toObjectInfo(target.bucket, target.key, record);
+    return { record };
+  });
+  if (!info) throw new Error('a commit was made without a record');
+  return info;
+}
+
+/** Times of objects are whole seconds, as their headers are. */
+export function wholeSeconds(timeMs: number): number {
+  return Math.floor(timeMs / 1000) * 1000;
+}
+
+function noSuchVersion(key: string, versionId: string): StoreError {
+  return new StoreError('NoSuchVersion', 'The specified version does not exist.', {
+    details: { Key: key, VersionId: versionId },
+  });
+}

@@ -1,0 +1,224 @@
+// Reading an opened object: from a range of its plaintext to the stored bytes that hold it, through its parts,
+// decrypted and authenticated. What can fail early fails in `read`: the KMS, absent or damaged bytes, the
+// first package. Keys are wiped when the last byte is out or the reader is closed.
+
+import {
+  deriveDataKey,
+  openData,
+  openDataStream,
+  sealedDataSize,
+  sliceOf,
+} from '../sse/object-data.ts';
+import { openSseS3Key } from '../sse/sse-s3.ts';
+import type { BlobReader } from './blob-store.ts';
+import { inlineEntry } from './keys.ts';
+import { type ObjectRecord, type StoredBytes, toObjectInfo } from './records.ts';
+import { type StoreContext, guarded, toStoreError } from './store-context.ts';
+import { type ByteRange, type ObjectBody, type OpenedObject, StoreError } from './types.ts';
+
+type Target = { readonly bucket: string; readonly key: string };
+
+/** One stream of the object that the range touches. */
+type Segment = {
+  readonly stored: StoredBytes;
+  readonly sizeBytes: number;
+  /** Bytes of this stream's plaintext. */
+  readonly range: ByteRange;
+  readonly partNumber: number | undefined;
+};
+
+/** The object's own key, empty when it is not encrypted. */
+type ObjectKey = Buffer;
+
+/** The object as found; `inlineBytes` when they were fetched with it. */
+export function createOpenedObject(
+  context: StoreContext,
+  target: Target,
+  record: ObjectRecord,
+  inlineBytes: Uint8Array | undefined,
+): OpenedObject {
+  const info = toObjectInfo(target.bucket, target.key, record);
+  return {
+    info,
+    read: (range = { start: 0, end: record.sizeBytes }) =>
+      guarded(async () => {
+        const { start, end } = range;
+        if (!(start >= 0 && start <= end && end <= record.sizeBytes)) {
+          throw new StoreError('InvalidArgument', 'The range is not within the object.');
+        }
+        const segments = segmentsOf(record, range);
+        const oek = await openKey(context, target, record);
+        return await readRange(context, { segments, inlineBytes, oek });
+      }),
+  };
+}
+
+/** One KMS call when the object is encrypted; an empty buffer when it is not. */
+async function openKey(
+  context: StoreContext,
+  target: Target,
+  record: ObjectRecord,
+): Promise<Buffer> {
+  if (!record.envelope) return Buffer.alloc(0);
+  if (!context.kms) {
+    throw new StoreError('KmsNotConfigured', 'The object is encrypted but KMS is not configured.');
+  }
+  return openSseS3Key(context.kms, target, record.envelope);
+}
+
+async function readRange(
+  context: StoreContext,
+  source: {
+    readonly segments: readonly Segment[];
+    readonly inlineBytes: Uint8Array | undefined;
+    readonly oek: ObjectKey;
+  },
+): Promise<ObjectBody> {
+  const { segments, inlineBytes, oek } = source;
+  const [only] = segments;
+  if (segments.length > 1 || only?.stored.place.kind === 'blob') {
+    return await startReader(readSegments(context, segments, oek));
+  }
+  try {
+    return only ? await readInline(context, only, { oek, fetched: inlineBytes }) : Buffer.alloc(0);
+  } finally {
+    oek.fill(0);
+  }
+}
+
+function segmentsOf(record: ObjectRecord, range: ByteRange): Segment[] {
+  const isSealed = record.envelope !== undefined;
+  const segments: Segment[] = [];
+  let before = 0;
+  for (const stream of streamsOf(record)) {
+    const { sizeBytes, storedBytes } = stream;
+    if (storedBytes !== (isSealed ? sealedDataSize(sizeBytes) : sizeBytes)) {
+      throw corrupt('the sizes of the record do not agree');
+    }
+    const start = Math.max(range.start - before, 0);
+    const end = Math.min(range.end - before, sizeBytes);
+    if (start < end) {
+      const partNumber = stream.number;
+      segments.push({ stored: stream, sizeBytes, range: { start, end }, partNumber });
+    }
+    before += sizeBytes;
+  }
+  if (before !== record.sizeBytes) throw corrupt('the sizes of the record do not agree');
+  return segments;
+}
+
+type Stream = StoredBytes & { readonly sizeBytes: number; readonly number?: number };
+
+function streamsOf(record: ObjectRecord): readonly Stream[] {
+  if (record.parts) return record.parts;
+  return record.data ? [{ ...record.data, sizeBytes: record.sizeBytes }] : [];
+}
+
+async function readInline(
+  context: StoreContext,
+  segment: Segment,
+  from: { readonly oek: ObjectKey; readonly fetched: Uint8Array | undefined },
+): Promise<Buffer> {
+  const { stored, sizeBytes, range } = segment;
+  const bytes = from.fetched ?? (await fetchInline(context, stored));
+  if (bytes.length !== stored.storedBytes) throw corrupt('inline bytes of a wrong size');
+  const plaintext = openInline(segment, bytes, from.oek);
+  if (plaintext.length !== sizeBytes) throw corrupt('plaintext of a wrong size');
+  return plaintext.subarray(range.start, range.end);
+}
+
+function openInline(segment: Segment, bytes: Uint8Array, oek: ObjectKey): Buffer {
+  if (oek.length === 0) return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const dataKey = deriveDataKey(oek, segment.partNumber);
+  try {
+    return openData(dataKey, bytes);
+  } finally {
+    dataKey.fill(0);
+  }
+}
+
+async function fetchInline(context: StoreContext, stored: StoredBytes): Promise<Uint8Array> {
+  if (stored.place.kind !== 'inline') throw corrupt('bytes at a wrong place');
+  const entry = await context.kv.get(inlineEntry(stored.place.id));
+  if (entry) return entry.value;
+  throw new StoreError(
+    'StorageUnavailable',
+    'The object was overwritten while it was being opened. Please try again.',
+  );
+}
+
+async function* readSegments(
+  context: StoreContext,
+  segments: readonly Segment[],
+  oek: ObjectKey,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    for (const segment of segments) {
+      if (segment.stored.place.kind === 'inline') {
+        yield await readInline(context, segment, { oek, fetched: undefined });
+      } else {
+        yield* readBlob(context, segment, oek);
+      }
+    }
+  } catch (error) {
+    throw toStoreError(error);
+  } finally {
+    oek.fill(0);
+  }
+}
+
+async function* readBlob(
+  context: StoreContext,
+  segment: Segment,
+  oek: ObjectKey,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { stored, sizeBytes, range, partNumber } = segment;
+  if (stored.place.kind !== 'blob') throw corrupt('bytes at a wrong place');
+  if (oek.length === 0) {
+    const reader = await context.blobs.read(stored.place.id, range);
+    try {
+      yield* reader;
+    } finally {
+      await reader.close();
+    }
+    return;
+  }
+  const slice = { ...sliceOf(sizeBytes, range), lengthBytes: range.end - range.start };
+  const reader = await context.blobs.read(stored.place.id, {
+    start: slice.storedStart,
+    end: slice.storedEnd,
+  });
+  const dataKey = deriveDataKey(oek, partNumber);
+  try {
+    yield* openDataStream(dataKey, reader, slice);
+  } finally {
+    dataKey.fill(0);
+    await reader.close();
+  }
+}
+
+/** Waits for the first chunk, so that the caller has not answered yet when the beginning is bad. */
+async function startReader(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<BlobReader> {
+  const first = await source.next();
+  async function* iterate(): AsyncGenerator<Uint8Array> {
+    try {
+      if (first.done) return;
+      yield first.value;
+      yield* source;
+    } finally {
+      await source.return();
+    }
+  }
+  return {
+    [Symbol.asyncIterator]: iterate,
+    async close() {
+      await source.return();
+    },
+  };
+}
+
+function corrupt(why: string): StoreError {
+  return new StoreError('ObjectCorrupt', 'The stored data is damaged or was modified, and is not served.', {
+    cause: new Error(why),
+  });
+}

@@ -1,0 +1,340 @@
+// The values of the store's entries (docs/formats/metadata.md): MessagePack arrays whose first element is the
+// version of the layout. No shared structures, so that every process reads what any other wrote. Maps are
+// kept as flat lists of names and values.
+
+import { Packr, Unpackr } from 'msgpackr';
+import type { SseS3Envelope } from '../sse/sse-s3.ts';
+import { KvError } from './kv.ts';
+import type {
+  BucketInfo,
+  BucketSettings,
+  Checksum,
+  ObjectAttributes,
+  ObjectInfo,
+  PartInfo,
+  UploadInfo,
+} from './types.ts';
+
+/** Where the stored bytes are: nowhere (there are none), beside the records, or in the blob store. */
+export type Place =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'inline' | 'blob'; readonly id: string };
+
+/** Bytes as they are stored: sealed when the object is encrypted. */
+export type StoredBytes = { readonly place: Place; readonly storedBytes: number };
+
+export type PartRecord = StoredBytes & PartInfo;
+
+export type ObjectRecord = {
+  readonly versionId: string;
+  readonly etag: string;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+  readonly attributes: ObjectAttributes;
+  readonly owner: string;
+  readonly envelope?: SseS3Envelope;
+  readonly checksum?: Checksum;
+  /** One of the two: the bytes of a single-part object, or the parts in order. */
+  readonly data?: StoredBytes;
+  readonly parts?: readonly PartRecord[];
+};
+
+export type BucketRecord = {
+  readonly id: Buffer;
+  readonly createdMs: number;
+  readonly owner: string;
+  readonly location: string;
+  readonly settings: BucketSettings;
+  /** Set while a deletion looks for objects; writes wait for its outcome. */
+  readonly deletingSinceMs?: number;
+};
+
+export type UploadRecord = {
+  readonly initiatedMs: number;
+  readonly owner: string;
+  readonly attributes: ObjectAttributes;
+  readonly envelope?: SseS3Envelope;
+  readonly checksum?: NonNullable<UploadInfo['checksum']>;
+};
+
+/** Work for the sweep. */
+export type GarbageRecord =
+  | { readonly kind: 'blobs'; readonly ids: readonly string[] }
+  | { readonly kind: 'entries'; readonly entryKeys: readonly Uint8Array[] }
+  | {
+      readonly kind: 'upload';
+      readonly bucketId: Uint8Array;
+      readonly name: Uint8Array;
+      readonly uploadId: string;
+    }
+  | { readonly kind: 'bucket'; readonly bucketId: Uint8Array };
+
+const version = 1;
+const packr = new Packr({ useRecords: false, variableMapSize: true });
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' });
+
+type Packed = readonly unknown[];
+
+function encode(fields: Packed): Buffer {
+  return packr.pack([version, ...fields]);
+}
+
+/** Values come from our own commits, and are authenticated when sealed; what else decodes is damage. */
+function decode(value: Uint8Array, what: string): Packed {
+  let fields: unknown;
+  try {
+    fields = unpackr.unpack(value);
+  } catch (cause) {
+    throw new KvError('corrupt', `the record of ${what} is damaged`, { cause });
+  }
+  if (!Array.isArray(fields) || fields[0] !== version) {
+    throw new KvError('corrupt', `the record of ${what} has an unknown layout`);
+  }
+  return fields as Packed;
+}
+
+export function encodeObject(record: ObjectRecord): Buffer {
+  return encode([
+    record.versionId,
+    record.etag,
+    record.sizeBytes,
+    record.modifiedMs,
+    record.owner,
+    packAttributes(record.attributes),
+    record.envelope ? packEnvelope(record.envelope) : null,
+    record.checksum ? packChecksum(record.checksum) : null,
+    record.data ? packStored(record.data) : null,
+    record.parts ? record.parts.map(packPart) : null,
+  ]);
+}
+
+export function decodeObject(value: Uint8Array): ObjectRecord {
+  const f = decode(value, 'an object');
+  return {
+    versionId: f[1] as string,
+    etag: f[2] as string,
+    sizeBytes: f[3] as number,
+    modifiedMs: f[4] as number,
+    owner: f[5] as string,
+    attributes: unpackAttributes(f[6] as Packed),
+    ...(f[7] ? { envelope: unpackEnvelope(f[7] as Packed) } : {}),
+    ...(f[8] ? { checksum: unpackChecksum(f[8] as Packed) } : {}),
+    ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
+    ...(f[10] ? { parts: (f[10] as Packed[]).map(unpackPart) } : {}),
+  };
+}
+
+export function encodePart(part: PartRecord): Buffer {
+  return encode([packPart(part)]);
+}
+
+export function decodePart(value: Uint8Array): PartRecord {
+  return unpackPart(decode(value, 'a part')[1] as Packed);
+}
+
+export function encodeBucket(record: BucketRecord): Buffer {
+  const { id, createdMs, owner, location, settings, deletingSinceMs } = record;
+  return encode([id, createdMs, owner, location, settings, deletingSinceMs ?? null]);
+}
+
+export function decodeBucket(value: Uint8Array): BucketRecord {
+  const f = decode(value, 'a bucket');
+  return {
+    id: f[1] as Buffer,
+    createdMs: f[2] as number,
+    owner: f[3] as string,
+    location: f[4] as string,
+    settings: f[5] as BucketSettings,
+    ...(f[6] === null ? {} : { deletingSinceMs: f[6] as number }),
+  };
+}
+
+export function encodeUpload(record: UploadRecord): Buffer {
+  return encode([
+    record.initiatedMs,
+    record.owner,
+    packAttributes(record.attributes),
+    record.envelope ? packEnvelope(record.envelope) : null,
+    record.checksum ? [record.checksum.algorithm, record.checksum.type] : null,
+  ]);
+}
+
+export function decodeUpload(value: Uint8Array): UploadRecord {
+  const f = decode(value, 'an upload');
+  const checksum = f[5] as [Checksum['algorithm'], Checksum['type']] | null;
+  return {
+    initiatedMs: f[1] as number,
+    owner: f[2] as string,
+    attributes: unpackAttributes(f[3] as Packed),
+    ...(f[4] ? { envelope: unpackEnvelope(f[4] as Packed) } : {}),
+    ...(checksum ? { checksum: { algorithm: checksum[0], type: checksum[1] } } : {}),
+  };
+}
+
+export function encodeGarbage(record: GarbageRecord): Buffer {
+  switch (record.kind) {
+    case 'blobs':
+      return encode([record.kind, record.ids]);
+    case 'entries':
+      return encode([record.kind, record.entryKeys]);
+    case 'upload':
+      return encode([record.kind, record.bucketId, record.name, record.uploadId]);
+    case 'bucket':
+      return encode([record.kind, record.bucketId]);
+  }
+}
+
+export function decodeGarbage(value: Uint8Array): GarbageRecord {
+  const f = decode(value, 'garbage');
+  switch (f[1] as GarbageRecord['kind']) {
+    case 'blobs':
+      return { kind: 'blobs', ids: f[2] as string[] };
+    case 'entries':
+      return { kind: 'entries', entryKeys: f[2] as Uint8Array[] };
+    case 'upload':
+      return {
+        kind: 'upload',
+        bucketId: f[2] as Uint8Array,
+        name: f[3] as Uint8Array,
+        uploadId: f[4] as string,
+      };
+    case 'bucket':
+      return { kind: 'bucket', bucketId: f[2] as Uint8Array };
+    default:
+      throw new KvError('corrupt', 'the record of garbage has an unknown kind');
+  }
+}
+
+/** The value of an index entry: the plaintext size it stands for. */
+export function encodeSize(sizeBytes: number): Buffer {
+  return encode([sizeBytes]);
+}
+
+export function decodeSize(value: Uint8Array): number {
+  return decode(value, 'an index entry')[1] as number;
+}
+
+/** The value of an entry that only says that something is there. */
+export function encodeMark(): Buffer {
+  return encode([]);
+}
+
+export function toBucketInfo(name: string, record: BucketRecord): BucketInfo {
+  const { createdMs, owner, location, settings } = record;
+  return { name, createdMs, owner, location, settings };
+}
+
+export function toObjectInfo(bucket: string, key: string, record: ObjectRecord): ObjectInfo {
+  const { versionId, etag, sizeBytes, modifiedMs, attributes, owner, envelope } = record;
+  return {
+    bucket,
+    key,
+    versionId,
+    etag,
+    sizeBytes,
+    modifiedMs,
+    attributes,
+    owner,
+    ...(envelope ? { encryption: { kind: 'sse-s3', keyName: envelope.keyName } } : {}),
+    ...(record.checksum ? { checksum: record.checksum } : {}),
+    ...(record.parts ? { parts: record.parts.map(toPartInfo) } : {}),
+  };
+}
+
+export function toPartInfo(part: PartRecord): PartInfo {
+  const { number, sizeBytes, etag, modifiedMs, checksum } = part;
+  return { number, sizeBytes, etag, modifiedMs, ...(checksum ? { checksum } : {}) };
+}
+
+function packAttributes(attributes: ObjectAttributes): Packed {
+  return [
+    Object.entries(attributes.headers).flat(),
+    Object.entries(attributes.userMetadata).flat(),
+    attributes.tagging,
+    attributes.storageClass,
+  ];
+}
+
+function unpackAttributes(packed: Packed): ObjectAttributes {
+  return {
+    headers: unpackNames(packed[0] as string[]),
+    userMetadata: unpackNames(packed[1] as string[]),
+    tagging: packed[2] as string,
+    storageClass: packed[3] as string,
+  };
+}
+
+/** Own properties only, whatever the names are. */
+function unpackNames(flat: readonly string[]): Record<string, string> {
+  const entries: [string, string][] = [];
+  for (let at = 0; at + 1 < flat.length; at += 2) {
+    entries.push([flat[at] as string, flat[at + 1] as string]); // both are within the list
+  }
+  return Object.fromEntries(entries);
+}
+
+function packEnvelope(envelope: SseS3Envelope): Packed {
+  const { keyName, sealAlgorithm, iv, sealedOek, sealedDataKey } = envelope;
+  return ['sse-s3', keyName, sealAlgorithm, iv, sealedOek, sealedDataKey];
+}
+
+function unpackEnvelope(packed: Packed): SseS3Envelope {
+  if (packed[0] !== 'sse-s3') throw new KvError('corrupt', 'an object has an unknown encryption');
+  return {
+    keyName: packed[1] as string,
+    sealAlgorithm: packed[2] as string,
+    iv: packed[3] as Buffer,
+    sealedOek: packed[4] as Buffer,
+    sealedDataKey: packed[5] as Buffer,
+  };
+}
+
+function packChecksum(checksum: Checksum): Packed {
+  return [checksum.algorithm, checksum.type, checksum.value];
+}
+
+function unpackChecksum(packed: Packed): Checksum {
+  return {
+    algorithm: packed[0] as Checksum['algorithm'],
+    type: packed[1] as Checksum['type'],
+    value: packed[2] as string,
+  };
+}
+
+const placeCodes = { none: 0, inline: 1, blob: 2 } as const;
+const placeKinds = ['none', 'inline', 'blob'] as const;
+
+function packStored(stored: StoredBytes): Packed {
+  const { place, storedBytes } = stored;
+  return place.kind === 'none' ? [0, 0] : [placeCodes[place.kind], storedBytes, place.id];
+}
+
+function unpackStored(packed: Packed): StoredBytes {
+  const kind = placeKinds[packed[0] as number];
+  if (kind === undefined) throw new KvError('corrupt', 'an object is at an unknown kind of place');
+  if (kind === 'none') return { place: { kind }, storedBytes: 0 };
+  return { place: { kind, id: packed[2] as string }, storedBytes: packed[1] as number };
+}
+
+function packPart(part: PartRecord): Packed {
+  const { number, sizeBytes, etag, modifiedMs, checksum } = part;
+  return [
+    number,
+    sizeBytes,
+    etag,
+    modifiedMs,
+    checksum ? packChecksum(checksum) : null,
+    packStored(part),
+  ];
+}
+
+function unpackPart(packed: Packed): PartRecord {
+  return {
+    number: packed[0] as number,
+    sizeBytes: packed[1] as number,
+    etag: packed[2] as string,
+    modifiedMs: packed[3] as number,
+    ...(packed[4] ? { checksum: unpackChecksum(packed[4] as Packed) } : {}),
+    ...unpackStored(packed[5] as Packed),
+  };
+}

@@ -1,0 +1,68 @@
+// How much there is: per master key, exact, from the index that lives in the objects' own commits; and in all,
+// counted from the records and kept for a while, because counting reads every one of them.
+
+import { afterEntry, protectsRange, rangeOf } from './keys.ts';
+import type { KvEntry, KvRange } from './kv.ts';
+import { decodeObject, decodeSize } from './records.ts';
+import type { StoreContext } from './store-context.ts';
+import type { KeyUsage, StoreTotals } from './types.ts';
+
+const pageEntries = 1000;
+const totalsMaxAgeMs = 60_000;
+
+export async function keyUsage(context: StoreContext, masterKeyName: string): Promise<KeyUsage> {
+  let objects = 0;
+  let bytes = 0;
+  for await (const entry of listAll(context, protectsRange(masterKeyName))) {
+    objects += 1;
+    bytes += decodeSize(entry.value);
+  }
+  return { objects, bytes };
+}
+
+/** Makes the function behind `totals`: callers share one count, no older than a minute. */
+export function createTotals(context: StoreContext): () => Promise<StoreTotals> {
+  let counted: { readonly atMs: number; readonly totals: Promise<StoreTotals> } | undefined;
+  return () => {
+    const nowMs = context.now();
+    if (!counted || Math.abs(nowMs - counted.atMs) > totalsMaxAgeMs) {
+      const totals = countAll(context);
+      const started = { atMs: nowMs, totals };
+      counted = started;
+      totals.catch(() => {
+        if (counted === started) counted = undefined;
+      });
+    }
+    return counted.totals;
+  };
+}
+
+async function countAll(context: StoreContext): Promise<StoreTotals> {
+  let buckets = 0;
+  let objects = 0;
+  let bytes = 0;
+  for await (const _ of listAll(context, rangeOf('bucket'))) buckets += 1;
+  for await (const entry of listAll(context, rangeOf('current'))) {
+    objects += 1;
+    bytes += decodeObject(entry.value).sizeBytes;
+  }
+  return { buckets, objects, bytes };
+}
+
+/** Every entry of a range, page by page; other work gets its turn between pages. */
+export async function* listAll(
+  context: Pick<StoreContext, 'kv'>,
+  range: Omit<KvRange, 'limit'>,
+): AsyncGenerator<KvEntry> {
+  let { start } = range;
+  for (;;) {
+    const page = await context.kv.list({ ...range, start, limit: pageEntries });
+    yield* page;
+    const last = page.at(-1);
+    if (!last || page.length < pageEntries) return;
+    start = afterEntry(last.entryKey);
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve);
+    });
+  }
+}
