@@ -2,7 +2,7 @@
 // seed and the input: `npm run fuzz -- --seconds 60 --seed 7 --only DARE`.
 
 import { parseArgs } from 'node:util';
-import { seededRandom } from '../test/crash/load.ts';
+import { seededRandom } from '../test/support/seeded-random.ts';
 import { type FuzzTarget, fuzzTargets } from '../test/fuzz/targets.ts';
 
 const { values } = parseArgs({

@@ -1,3 +1,5 @@
+// Known answers for admin payloads of all three kinds, and every way to spoil one.
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { hex, readVectors, sha256Hex } from '../../test/support/vectors.ts';

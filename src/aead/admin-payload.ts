@@ -1,6 +1,8 @@
-// Bodies of the admin API that carry secrets (docs/formats/encrypted-config.md): sealed under a key derived from the secret key of the
-// credential that signed the request. Three kinds exist, told apart by one byte; we write the first and read all. One derivation
-// takes 64 MiB and a tenth of a second on a thread of its own: authenticate the request, limit the body and how many run at once, first.
+// Bodies of the admin API that carry secrets (docs/formats/encrypted-config.md): sealed under a key
+// derived from the secret key of the credential that signed the request. Three kinds exist, told
+// apart by one byte; we write the first and read all. One derivation takes 64 MiB and a tenth of a
+// second on a thread of its own: authenticate the request, limit the body and how many run at once,
+// first.
 
 import { argon2, pbkdf2, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -26,7 +28,9 @@ const kinds: readonly { readonly derivation: Derivation; readonly cipher: AeadCi
   { derivation: 'pbkdf2', cipher: 'aes-256-gcm' },
 ];
 
-/** `not-a-payload`: too short or of an unknown kind. `not-authentic`: modified, or another password. */
+/**
+ * `not-a-payload`: too short or of an unknown kind. `not-authentic`: modified, or another password.
+ */
 export type AdminPayloadErrorCode = 'not-a-payload' | 'not-authentic' | 'empty-password';
 
 const messages: Readonly<Record<AdminPayloadErrorCode, string>> = {
@@ -58,7 +62,10 @@ export function isAdminPayload(bytes: Uint8Array): boolean {
   return bytes.length > saltBytes && kinds[bytes[saltBytes] as number] !== undefined;
 }
 
-/** The plaintext sealed under the password, which is a secret access key. Throws `AdminPayloadError` `empty-password`. */
+/**
+ * The plaintext sealed under the password, which is a secret access key. Throws `AdminPayloadError`
+ * `empty-password`.
+ */
 export async function sealAdminPayload(
   password: string,
   plaintext: Uint8Array,
@@ -93,8 +100,7 @@ export async function openPasswordSealed(password: string, payload: Uint8Array):
   try {
     return openChunked({ cipher: cipherOf(kind), key, nonce }, payload.subarray(headerBytes));
   } catch (error) {
-    if (error instanceof ChunkedStreamError) throw new AdminPayloadError('not-authentic');
-    throw error;
+    throw error instanceof ChunkedStreamError ? new AdminPayloadError('not-authentic') : error;
   } finally {
     key.fill(0);
   }

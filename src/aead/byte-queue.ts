@@ -1,5 +1,6 @@
-// Chunks of any size in, runs of exactly the wanted size out, copying only what straddles two chunks and must be
-// contiguous. It holds references to the chunks, so a source must not reuse a chunk that it has given out.
+// Chunks of any size in, runs of exactly the wanted size out, copying only what straddles two
+// chunks and must be contiguous. It holds references to the chunks, so a source must not reuse a
+// chunk that it has given out.
 
 /** A first-in, first-out queue of bytes. Taking more than `length` is a mistake of the caller. */
 export class ByteQueue {
@@ -30,7 +31,10 @@ export class ByteQueue {
     return undefined;
   }
 
-  /** The next bytes as one run: a view where they lie in one chunk, else a copy at the start of `scratch`. */
+  /**
+   * The next bytes as one run: a view where they lie in one chunk, else a copy at the start of
+   * `scratch`.
+   */
   take(count: number, scratch: Buffer): Uint8Array {
     const pieces = this.takePieces(count);
     if (pieces.length === 1) return pieces[0] as Uint8Array;
@@ -47,7 +51,7 @@ export class ByteQueue {
     const pieces: Uint8Array[] = [];
     let missing = count;
     while (missing > 0) {
-      const chunk = this.#chunks[this.#head] as Uint8Array; // there are enough bytes: the caller asked `length`
+      const chunk = this.#chunks[this.#head] as Uint8Array; // the caller asked `length` first
       const size = Math.min(missing, chunk.length - this.#offset);
       pieces.push(chunk.subarray(this.#offset, this.#offset + size));
       missing -= size;

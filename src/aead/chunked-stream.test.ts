@@ -1,3 +1,5 @@
+// Known answers for the framing of chunked streams, and every way to spoil one.
+
 import assert from 'node:assert/strict';
 import { createCipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
@@ -31,7 +33,10 @@ const nonce = randomBytes(8);
 const call: ChunkedStreamCall = { cipher: 'aes-256-gcm', key, nonce };
 const chunk = 16_384;
 
-/** HChaCha20, through the key stream of ChaCha20: the block's words 0-3 and 12-15 without the initial state added. */
+/**
+ * HChaCha20, through the key stream of ChaCha20: the block's words 0-3 and 12-15 without the
+ * initial state added.
+ */
 function hchacha20(secret: Buffer, input: Buffer): Buffer {
   const block = createCipheriv('chacha20', secret, input).update(Buffer.alloc(64));
   const out = Buffer.alloc(32);
@@ -45,7 +50,10 @@ function hchacha20(secret: Buffer, input: Buffer): Buffer {
   return out;
 }
 
-/** XChaCha20-Poly1305 with nonce `n` is ChaCha20-Poly1305 under a derived key with the last 8 bytes of `n`. */
+/**
+ * XChaCha20-Poly1305 with nonce `n` is ChaCha20-Poly1305 under a derived key with the last 8 bytes
+ * of `n`.
+ */
 function asChaCha(vector: Framing): ChunkedStreamCall {
   const wide = hex(vector.Nonce);
   return {

@@ -1,6 +1,8 @@
-// The chunked AEAD stream of sealed configuration and of admin payloads (docs/formats/encrypted-config.md): chunks of 16 KiB, each
-// with its number in the nonce and a last-chunk mark in its associated data. These texts are small and must be acted on only
-// whole, so both directions take and give whole buffers: a change anywhere, a cut or an extension gives nothing.
+// The chunked AEAD stream of sealed configuration and of admin payloads
+// (docs/formats/encrypted-config.md): chunks of 16 KiB, each with its number in the nonce and a
+// last-chunk mark in its associated data. These texts are small and must be acted on only whole, so
+// both directions take and give whole buffers: a change anywhere, a cut or an extension gives
+// nothing.
 
 import assert from 'node:assert/strict';
 import {

@@ -1,5 +1,6 @@
-// The two AEADs of the encrypted formats, as `node:crypto` offers them, behind one small face. Both have 12-byte
-// nonces and 16-byte tags. Plaintext comes back from an open only after its tag was verified.
+// The two AEADs of the encrypted formats, as `node:crypto` offers them, behind one small face. Both
+// have 12-byte nonces and 16-byte tags. Plaintext comes back from an open only after its tag was
+// verified.
 
 import {
   type CipherGCM,
@@ -31,7 +32,10 @@ export function keyBytes(key: AeadKey): number {
   return key instanceof Uint8Array ? key.length : (key.symmetricKeySize ?? 0);
 }
 
-/** Encrypts the pieces, in order, to `target` at `offset`, tag appended. Returns the offset behind the tag. */
+/**
+ * Encrypts the pieces, in order, to `target` at `offset`, tag appended. Returns the offset behind
+ * the tag.
+ */
 export function sealInto(
   call: AeadCall,
   pieces: readonly Uint8Array[],

@@ -1,6 +1,7 @@
-// The constants, sizes and error of the DARE package format (docs/formats/dare.md). A sealed stream is a row of
-// packages, each 16 bytes of header, 1 to 65536 bytes of ciphertext and a 16-byte tag, so every size and every
-// range of the plaintext maps to the stream by arithmetic alone. That arithmetic stays exact: safe integers, no bit operators.
+// The constants, sizes and error of the DARE package format (docs/formats/dare.md). A sealed stream
+// is a row of packages, each 16 bytes of header, 1 to 65536 bytes of ciphertext and a 16-byte tag,
+// so every size and every range of the plaintext maps to the stream by arithmetic alone. That
+// arithmetic stays exact: safe integers, no bit operators.
 
 /** Plaintext bytes in a full package. */
 export const payloadBytesMax = 65_536;
@@ -75,7 +76,10 @@ function isSize(value: number, max: number): boolean {
   return Number.isSafeInteger(value) && value >= 0 && value <= max;
 }
 
-/** Where the bytes of a plaintext range are in the stored bytes of an object, and how to read on from there. */
+/**
+ * Where the bytes of a plaintext range are in the stored bytes of an object, and how to read on
+ * from there.
+ */
 export type SealedRange = {
   /** Stored bytes to read, end exclusive, counted over all parts laid end to end. */
   readonly sealedStart: number;
@@ -85,14 +89,16 @@ export type SealedRange = {
   /** Indexes (not part numbers) of the parts that hold the first and the last byte. */
   readonly firstPart: number;
   readonly lastPart: number;
-  /** The sequence number of the first package, in the first part; every further part starts at 0. */
+  /**
+   * The sequence number of the first package, in the first part; every further part starts at 0.
+   */
   readonly sequence: number;
 };
 
 /**
- * Maps the plaintext bytes `start` to `end` (exclusive) of an object whose parts have these plaintext sizes.
- * A single-part object has one part. Each part is a stream of its own. An empty range maps to no bytes.
- * Throws `invalid-range` when it is not inside the object.
+ * Maps the plaintext bytes `start` to `end` (exclusive) of an object whose parts have these
+ * plaintext sizes. A single-part object has one part. Each part is a stream of its own. An empty
+ * range maps to no bytes. Throws `invalid-range` when it is not inside the object.
  */
 export function mapSealedRange(
   partPlainSizes: readonly number[],

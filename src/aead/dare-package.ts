@@ -1,6 +1,6 @@
-// One package of a DARE stream: sealing (2.0) and opening (2.0, and 1.0 for what old releases wrote), with every check
-// of docs/formats/dare.md in its order. The rule: no byte of a package leaves before its tag was verified at its
-// own place in its own stream.
+// One package of a DARE stream: sealing (2.0) and opening (2.0, and 1.0 for what old releases
+// wrote), with every check of docs/formats/dare.md in its order. The rule: no byte of a package
+// leaves before its tag was verified at its own place in its own stream.
 
 import { timingSafeEqual } from 'node:crypto';
 import { type AeadCipher, type AeadKey, nonceBytes, openSealed, sealInto } from './cipher.ts';
@@ -19,7 +19,10 @@ const finalFlag = 0x80;
 /** The ciphers by their number in the header. */
 const ciphers: readonly AeadCipher[] = ['aes-256-gcm', 'chacha20-poly1305'];
 
-/** What all packages of one stream share. The nonce is 12 random bytes with the top bit of the first cleared. */
+/**
+ * What all packages of one stream share. The nonce is 12 random bytes with the top bit of the first
+ * cleared.
+ */
 export type SealState = {
   readonly key: AeadKey;
   readonly cipher: AeadCipher;
@@ -72,7 +75,10 @@ export class PackageOpener {
     this.#minVersion = options.minVersion;
   }
 
-  /** True when the stream may end here: at the very start, after the final package, or anywhere in a 1.0 stream. */
+  /**
+   * True when the stream may end here: at the very start, after the final package, or anywhere in a
+   * 1.0 stream.
+   */
   get mayEnd(): boolean {
     return this.#first === undefined || this.#isFinalSeen || this.#first[0] === version1;
   }
@@ -82,7 +88,10 @@ export class PackageOpener {
     return firstByte === version1 && this.#minVersion === 1;
   }
 
-  /** The plaintext of the next package; `bytes` is the whole of it. Throws `DareError`, the first check that fails. */
+  /**
+   * The plaintext of the next package; `bytes` is the whole of it. Throws `DareError`, the first
+   * check that fails.
+   */
   open(bytes: Uint8Array): Buffer {
     const header = bytes.subarray(0, headerBytes);
     const first = this.#first ?? header;

@@ -1,3 +1,6 @@
+// DARE streams against known answers (whole, streamed, byte by byte, sealed again), and against
+// every kind of damage.
+
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';

@@ -1,11 +1,12 @@
-// DARE streams (docs/formats/dare.md): authenticated encryption of data of any size in packages of 64 KiB, so that it can
-// be written without knowing its size and read from the middle. We write version 2.0 and read 2.0 and 1.0. One key seals
-// one stream. An open never yields a byte that was not authenticated at its own place; a changed, dropped, repeated,
-// reordered or cut stream ends in a `DareError`. One thing a stream cannot tell: no bytes at all are a valid empty stream,
-// so whoever stores streams keeps their sizes too.
+// DARE streams (docs/formats/dare.md): authenticated encryption of data of any size in packages of
+// 64 KiB, so that it can be written without knowing its size and read from the middle. We write
+// version 2.0 and read 2.0 and 1.0. One key seals one stream. An open never yields a byte that was
+// not authenticated at its own place; a changed, dropped, repeated, reordered or cut stream ends in
+// a `DareError`. One thing a stream cannot tell: no bytes at all are a valid empty stream, so
+// whoever stores streams keeps their sizes too.
 
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { ByteQueue } from './byte-queue.ts';
 import { type AeadCipher, type AeadKey, keyBytes, nonceBytes } from './cipher.ts';
 import {
@@ -84,13 +85,13 @@ function nextSize(
 ): number {
   if (!opener.isSelfSized(peek(0))) return Math.min(remaining, packageBytesMax);
   if (remaining <= overheadBytes) return remaining;
-  const size = overheadBytes + 1 + (peek(2) as number) + 256 * (peek(3) as number); // there are 33 bytes
-  return Math.min(size, remaining);
+  const payloadBytes = 1 + (peek(2) as number) + 256 * (peek(3) as number); // there are 33 bytes
+  return Math.min(overheadBytes + payloadBytes, remaining);
 }
 
 function startSeal(key: AeadKey, options: SealOptions): SealState {
   assert(keyBytes(key) === 32, 'a stream key has 32 bytes');
-  const nonce = Buffer.from(options.nonce ?? randomBytes(nonceBytes));
+  const nonce = Buffer.from(options.nonce ?? randomFillSync(Buffer.allocUnsafe(nonceBytes)));
   assert(nonce.length === nonceBytes, 'a stream nonce has 12 bytes');
   nonce[0] = (nonce[0] as number) & 0x7f;
   return { key, cipher: options.cipher ?? 'aes-256-gcm', nonce };
@@ -104,8 +105,8 @@ function startOpen(key: AeadKey, options: OpenOptions): PackageOpener {
 }
 
 /**
- * The same stream from chunks of any size, in buffers of up to eight packages; holds about as much in memory.
- * The source must not change a chunk after it gave it out. Its errors pass through.
+ * The same stream from chunks of any size, in buffers of up to eight packages; holds about as much
+ * in memory. The source must not change a chunk after it gave it out. Its errors pass through.
  */
 export async function* sealDareStream(
   key: AeadKey,
@@ -150,8 +151,9 @@ function sealBatch(
 }
 
 /**
- * The plaintext of a stream given in chunks of any size, a package at a time. Yields only authenticated bytes; throws
- * `DareError` at the first package that is not right, and passes errors of the source through.
+ * The plaintext of a stream given in chunks of any size, a package at a time. Yields only
+ * authenticated bytes; throws `DareError` at the first package that is not right, and passes errors
+ * of the source through.
  */
 export async function* openDareStream(
   key: AeadKey,

@@ -30,7 +30,7 @@ const idPattern = /^[0-9a-z-]{1,64}$/;
 export async function openFileBlobStore(dir: string): Promise<BlobStore> {
   const sync = createDirectorySync();
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await makeDirectory(dir);
     await sync(dir);
   } catch (error) {
     throw toBlobError(error, `cannot open the blob directory ${dir}`);
@@ -132,10 +132,20 @@ class FileBlobStore implements BlobStore {
   #ensureFolder(folder: string): Promise<void> {
     const known = this.#folders.get(folder);
     if (known) return known;
-    const created = mkdir(folder, { recursive: true, mode: 0o700 }).then(() => this.#sync(this.#dir));
+    const created = makeDirectory(folder).then(() => this.#sync(this.#dir));
     this.#folders.set(folder, created);
     created.catch(() => this.#folders.delete(folder));
     return created;
+  }
+}
+
+async function makeDirectory(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // On a read-only file system the recursive form reports ENOENT; the plain one knows better.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') await mkdir(dir, { mode: 0o700 });
+    throw error;
   }
 }
 
@@ -148,7 +158,7 @@ async function writeAll(
   source: AsyncIterable<Uint8Array>,
   id: BlobId,
 ): Promise<number> {
-  let buffer = Buffer.allocUnsafeSlow(writeBytes);
+  let buffer: Buffer = Buffer.allocUnsafeSlow(writeBytes);
   let filled = 0;
   let sizeBytes = 0;
   let running: Promise<Buffer> | undefined;

@@ -53,7 +53,8 @@ function readerOf(id: BlobId, blob: Buffer, range: BlobRange): BlobReader {
   async function* iterate(): AsyncGenerator<Uint8Array> {
     for (let start = range.start; start < range.end && !isClosed; start += chunkBytes) {
       const end = Math.min(start + chunkBytes, range.end);
-      if (end > blob.length) throw new BlobError('truncated', `the blob ${id} is shorter than recorded`);
+      if (end > blob.length)
+        throw new BlobError('truncated', `the blob ${id} is shorter than recorded`);
       await nextTurn();
       yield Buffer.from(blob.subarray(start, end));
     }

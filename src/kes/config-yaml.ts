@@ -36,8 +36,9 @@ export function parseConfigYaml(text: string, env: Environment): { [name: string
       return Object.fromEntries(entries);
     }
     if (isSeq(node)) return node.items.map((item) => read(item, isLiteral));
-    if (!isScalar(node) || isEmptyScalar(node)) return undefined;
-    const scalar = String(node.value);
+    // The failsafe schema leaves every scalar a text.
+    if (!isScalar<string>(node) || isEmptyScalar(node)) return undefined;
+    const scalar = node.value;
     return isLiteral ? scalar : resolveReference(scalar, { env, line: lineOf(node, lines) });
   };
   const root = read(document.contents, false);
@@ -48,10 +49,8 @@ export function parseConfigYaml(text: string, env: Environment): { [name: string
   return root;
 }
 
-function isEmptyScalar(node: { value: unknown; type?: unknown }): boolean {
-  return (
-    node.value === null || (node.type === 'PLAIN' && ['', '~', 'null'].includes(String(node.value)))
-  );
+function isEmptyScalar(node: { value: string | null; type?: unknown }): boolean {
+  return node.value === null || (node.type === 'PLAIN' && ['', '~', 'null'].includes(node.value));
 }
 
 function lineOf(node: Node, lines: LineCounter): number {

@@ -50,7 +50,9 @@ export function parseKesConfig(text: string, env: Environment): KesConfig {
   const yaml = parseConfigYaml(text, env);
   const version = yaml['version'];
   if (version !== undefined && version !== 'v1' && version !== '') {
-    throw new KesConfigError(`edge: invalid server config version '${String(version)}'`);
+    throw new KesConfigError(
+      `edge: invalid server config version '${JSON.stringify(version).replace(/^"|"$/g, '')}'`,
+    );
   }
   const parsed = configFileSchema.safeParse(yaml);
   if (!parsed.success) {

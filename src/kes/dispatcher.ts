@@ -194,7 +194,7 @@ function toReply(
   if (isLogged) {
     deps.log.error(answer.message, {
       'req.path': at.path,
-      error: String((error as Error).message),
+      error: (error as Error).message,
     });
   }
   const headers =

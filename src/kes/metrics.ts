@@ -45,14 +45,15 @@ export class KesMetrics {
     this.#events = { error: events('error'), audit: events('audit') };
     const startMs = deps.nowMs();
     for (const [name, help, read] of systemGauges(() => deps.nowMs() - startMs)) {
-      new Gauge({
+      const gauge = new Gauge({
         name,
         help,
-        registers,
+        registers: [],
         collect() {
           this.set(read());
         },
       });
+      this.#registry.registerMetric(gauge);
     }
   }
 

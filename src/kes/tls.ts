@@ -33,7 +33,7 @@ export async function loadTls(config: KesTlsConfig): Promise<KesTlsMaterial> {
   if (!certificate.checkPrivateKey(privateKey)) {
     throw new KesConfigError(`tls: private key ${config.key} does not belong to ${config.cert}`);
   }
-  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
   return { key, cert, roots: config.auth === 'on' ? await loadRoots(config.ca) : [] };
 }
 
@@ -59,6 +59,8 @@ export function refusePeer(
   return `client certificate is not trusted: ${String(socket.authorizationError)}`;
 }
 
+const certificateBlock = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+
 async function loadRoots(path: string): Promise<string[]> {
   const system = getCACertificates('system');
   if (path === '') return system;
@@ -71,8 +73,10 @@ async function loadRoots(path: string): Promise<string[]> {
   for (const file of files) {
     const text = await readText(file, 'CA certificate');
     checkBlocks(text, { path: file, allowed: /^CERTIFICATE$/ });
-    parseCertificate(text, file);
-    own.push(text);
+    for (const [block] of text.matchAll(certificateBlock)) {
+      parseCertificate(block, file);
+      own.push(block);
+    }
   }
   return [...system, ...own];
 }

@@ -36,6 +36,7 @@ export type KesTransport = {
 const headerTimeoutMs = 5_000;
 const idleTimeoutMs = 90_000;
 const streamsMax = 1_000;
+const discardMs = 1_000;
 const headerBytesMax = 64 * 1024;
 
 export function createTransport(tls: SecureContextOptions, deps: TransportDeps): KesTransport {
@@ -138,7 +139,6 @@ async function close(
 
 // ---- HTTP/2 ---------------------------------------------------------------------------------------
 
-const endStreamFlag = 0x1;
 const peers = Symbol('peer');
 
 async function serveHttp2(
@@ -160,7 +160,16 @@ async function serveHttp2(
   };
   const reply = await handle(request);
   if (stream.destroyed || stream.closed) return;
+  if (hasBody && !stream.readableEnded) discardRest(stream);
   writeHttp2(stream, reply);
+}
+
+/** What the sender still has of its body is not wanted: a moment after our answer the stream is over. */
+function discardRest(stream: ServerHttp2Stream): void {
+  stream.resume();
+  stream.once('finish', () => {
+    setTimeout(() => stream.close(), discardMs).unref();
+  });
 }
 
 type PeerHolder = Http2Session & { [peers]?: Peer };
@@ -189,8 +198,6 @@ function writeHttp2(stream: ServerHttp2Stream, reply: KesReply): void {
     stream.respond(head);
     stream.end(body);
   }
-  // What the sender still has of its body is not wanted.
-  if (!stream.readableEnded) stream.resume();
 }
 
 // ---- HTTP/1.1 -------------------------------------------------------------------------------------

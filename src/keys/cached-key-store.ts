@@ -46,6 +46,8 @@ export class CachedKeyStore implements KeyStore {
   /** Grows with every local change: a load that began before one must not be kept. */
   #changes = 0;
   #clearedAt: number;
+  /** Whether the store could not be reached when it was last asked. */
+  #isOffline = false;
 
   constructor(deps: { store: KeyStore; rules: CacheRules; now: () => number }) {
     this.#store = deps.store;
@@ -130,18 +132,20 @@ export class CachedKeyStore implements KeyStore {
   sweep(): void {
     const now = this.#now();
     const { anyMs, unusedMs, offlineMs } = this.#rules;
-    const isOfflineKept = (entry: Entry) =>
-      offlineMs > 0 && now - entry.checkedAt >= 2 * revalidateAfterMs;
+    if (this.#isOffline && offlineMs > 0) {
+      this.#forgetIf((entry) => now - entry.checkedAt >= offlineMs);
+      return;
+    }
     if (anyMs > 0 && now - this.#clearedAt >= anyMs) {
       this.#clearedAt = now;
-      for (const [name, entry] of this.#entries) {
-        if (!isOfflineKept(entry)) this.#entries.delete(name);
-      }
+      this.#entries.clear();
     }
+    if (unusedMs > 0) this.#forgetIf((entry) => now - entry.usedAt >= unusedMs);
+  }
+
+  #forgetIf(isOver: (entry: Entry) => boolean): void {
     for (const [name, entry] of this.#entries) {
-      const isUnused = unusedMs > 0 && now - entry.usedAt >= unusedMs && !isOfflineKept(entry);
-      const isTooOld = offlineMs > 0 && now - entry.checkedAt >= Math.max(offlineMs, unusedMs);
-      if (isUnused || isTooOld) this.#entries.delete(name);
+      if (isOver(entry)) this.#entries.delete(name);
     }
   }
 
@@ -180,14 +184,16 @@ export class CachedKeyStore implements KeyStore {
     const checkedAt = this.#now();
     try {
       const value = await this.#store.get(name);
+      this.#isOffline = false;
       if (value !== entry.cached.value) {
         entry.cached = { value, masterKey: parseStoredKey(value) };
       }
       entry.checkedAt = checkedAt;
       return entry.cached;
     } catch (error) {
-      const isUnreachable = error instanceof KeyStoreError && error.code === 'unreachable';
-      if (isUnreachable && checkedAt - entry.checkedAt < this.#rules.offlineMs) return entry.cached;
+      this.#isOffline = error instanceof KeyStoreError && error.code === 'unreachable';
+      const isUsable = checkedAt - entry.checkedAt < this.#rules.offlineMs;
+      if (this.#isOffline && isUsable) return entry.cached;
       if (this.#entries.get(name) === entry) this.#entries.delete(name);
       throw error;
     }

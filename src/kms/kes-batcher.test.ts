@@ -37,14 +37,14 @@ function batches(fake: FakeKes): number {
   return fake.requests.filter((request) => request.includes('/v1/batch/key')).length;
 }
 
-test('a lone call goes out on its own route', async (t) => {
+void test('a lone call goes out on its own route', async (t) => {
   const { fake, kms, close } = await open();
   t.after(close);
   for (let call = 0; call < 3; call += 1) await kms.generateKey('my-key', {});
   assert.deepEqual(fake.requests, Array(3).fill('POST /v1/key/generate/my-key'));
 });
 
-test('calls that arrive while requests are in flight share the next one', async (t) => {
+void test('calls that arrive while requests are in flight share the next one', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 2 });
   t.after(close);
   fake.delayMs = 10;
@@ -60,20 +60,21 @@ test('calls that arrive while requests are in flight share the next one', async 
   }
 });
 
-test('a batch stays below the size that the service takes', async (t) => {
+void test('a batch stays below the size that the service takes', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 1 });
   t.after(close);
   fake.delayMs = 10;
   const context = { a: 'x'.repeat(100_000) };
   await Promise.all(Array.from({ length: 20 }, () => kms.generateKey('my-key', context)));
   assert.ok(fake.batchSizes.every((size) => size <= 6));
+  const alone = fake.requests.length - batches(fake);
   assert.equal(
-    fake.batchSizes.reduce((sum, size) => sum + size, 1),
+    fake.batchSizes.reduce((sum, size) => sum + size, alone),
     20,
   );
 });
 
-test('each call of a batch has its own outcome', async (t) => {
+void test('each call of a batch has its own outcome', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 1 });
   t.after(close);
   fake.delayMs = 10;
@@ -90,7 +91,7 @@ test('each call of a batch has its own outcome', async (t) => {
   assert.deepEqual(codes, ['ok', 'ok', 'key-not-found', 'invalid-ciphertext']);
 });
 
-test('without the route, calls go out side by side', async (t) => {
+void test('without the route, calls go out side by side', async (t) => {
   const { fake, kms, close } = await open({}, false);
   t.after(close);
   fake.delayMs = 10;
@@ -99,7 +100,7 @@ test('without the route, calls go out side by side', async (t) => {
   assert.equal(batches(fake), 0);
 });
 
-test('an endpoint that stops taking batches is served without them, with no call lost', async (t) => {
+void test('an endpoint that stops taking batches is served without them, with no call lost', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 1 });
   t.after(close);
   fake.delayMs = 10;
@@ -108,7 +109,7 @@ test('an endpoint that stops taking batches is served without them, with no call
   assert.equal(batches(fake), 1);
 });
 
-test('a full queue refuses further calls as unreachable', async (t) => {
+void test('a full queue refuses further calls as unreachable', async (t) => {
   const { fake, kms, close } = await open({ callsMax: 10 });
   t.after(close);
   fake.delayMs = 20;
@@ -121,7 +122,7 @@ test('a full queue refuses further calls as unreachable', async (t) => {
   await kms.generateKey('my-key', {});
 });
 
-test('a call that waits too long is given up by itself', async (t) => {
+void test('a call that waits too long is given up by itself', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 1, timeoutMs: 60 });
   t.after(close);
   fake.fault = () => 'hang';
@@ -133,7 +134,7 @@ test('a call that waits too long is given up by itself', async (t) => {
   await kms.generateKey('my-key', {});
 });
 
-test('a dropped batch is sent again', async (t) => {
+void test('a dropped batch is sent again', async (t) => {
   const { fake, kms, close } = await open({ requestsMax: 1 });
   t.after(close);
   fake.delayMs = 5;

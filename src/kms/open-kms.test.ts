@@ -35,7 +35,7 @@ async function openFrom(
   return kms;
 }
 
-test('an API key and a CA file reach the key service', async (t) => {
+void test('an API key and a CA file reach the key service', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   fake.addKey('my-key');
@@ -58,7 +58,7 @@ test('an API key and a CA file reach the key service', async (t) => {
   await assert.rejects(untrusting.describeKey('my-key'), { code: 'unreachable' });
 });
 
-test('certificate and key files are read again on demand', async (t) => {
+void test('certificate and key files are read again on demand', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   fake.addKey('my-key');
@@ -89,7 +89,7 @@ test('certificate and key files are read again on demand', async (t) => {
   await kms.generateKey('my-key', {});
 });
 
-test('credential files that cannot be used are an error that names them', async (t) => {
+void test('credential files that cannot be used are an error that names them', async (t) => {
   const dir = tempDir(t);
   const file = (name: string) => join(dir, name);
   const apiKey = generateApiKey();
@@ -119,7 +119,7 @@ test('credential files that cannot be used are an error that names them', async 
   }
 });
 
-test('calls are counted by operation and outcome', async (t) => {
+void test('calls are counted by operation and outcome', async (t) => {
   const calls = createKmsCalls();
   const registry = new Registry();
   const env = { MINIO_KMS_SECRET_KEY: `my-key:${randomBytes(32).toString('base64')}` };
@@ -140,7 +140,7 @@ test('calls are counted by operation and outcome', async (t) => {
   assert.ok(!text.includes('my-key'));
 });
 
-test('a key service that is down is no error until it is called', async (t) => {
+void test('a key service that is down is no error until it is called', async (t) => {
   const calls = createKmsCalls();
   const kms = await openFrom(
     t,

@@ -20,7 +20,7 @@ const vectors = JSON.parse(
   secret_key_formats: { type: string; key: string; associated_data: string; format: string }[];
 };
 
-test('ciphertexts written by others open, in the binary and in the JSON form', async () => {
+void test('ciphertexts written by others open, in the binary and in the JSON form', async () => {
   for (const vector of [...vectors.legacy_json, ...vectors.derived_binary]) {
     const kms = openStaticKms(parseStaticKey(vector.env));
     const sealed =
@@ -36,7 +36,7 @@ test('ciphertexts written by others open, in the binary and in the JSON form', a
   }
 });
 
-test('malformed JSON ciphertexts have the one error of all bad ciphertexts', async () => {
+void test('malformed JSON ciphertexts have the one error of all bad ciphertexts', async () => {
   for (const vector of vectors.secret_key_invalid) {
     const kms = openStaticKms(parseStaticKey(`my-key:${vector.key}`));
     const sealed = Buffer.from(vector.ciphertext_text);
@@ -48,7 +48,7 @@ test('malformed JSON ciphertexts have the one error of all bad ciphertexts', asy
   }
 });
 
-test('a ciphertext shorter than its fixed parts is refused', async () => {
+void test('a ciphertext shorter than its fixed parts is refused', async () => {
   const kms = openStaticKms(parseStaticKey(`my-key:${Buffer.alloc(32).toString('base64')}`));
   for (let size = 0; size < 45; size += 1) {
     await assert.rejects(kms.decrypt('my-key', Buffer.alloc(size), {}), {

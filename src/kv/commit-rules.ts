@@ -9,7 +9,7 @@ export const listLimitMax = 10_000;
 
 /** The bytes of an entry key as a string, one character a byte: ordered as the bytes are, usable in a map. */
 export function entryKeyText(entryKey: Uint8Array): string {
-  return Buffer.from(entryKey.buffer, entryKey.byteOffset, entryKey.length).latin1Slice();
+  return Buffer.from(entryKey.buffer, entryKey.byteOffset, entryKey.length).toString('latin1');
 }
 
 /** Crashes on an empty or oversized entry key. */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { testKv } from '../../test/contract/kv.ts';
-import type { Kv } from '../store/kv.ts';
+import { type Kv, KvError } from '../store/kv.ts';
 import { openLmdbKv } from './lmdb.ts';
 
 let root = '';
@@ -34,3 +35,46 @@ testKv(
     return openLmdbKv(dirs.get(kv) ?? '');
   },
 );
+
+const lmdbModule = JSON.stringify(new URL('./lmdb.ts', import.meta.url).href);
+
+test("several processes see each other's commits at once, and none is lost", async (t) => {
+  const dir = join(root, 'shared');
+  const kv = openLmdbKv(dir);
+  t.after(() => kv.close());
+  const counter = Buffer.from('counter');
+  await kv.commit({ puts: [{ entryKey: counter, value: Buffer.from('0') }] });
+  // Each child adds to the counter, then tells its parent, who must read at least what was told.
+  const script = `import { openLmdbKv } from ${lmdbModule};
+    const kv = openLmdbKv(process.argv[1]);
+    const entryKey = Buffer.from('counter');
+    for (let done = 0; done < 100; ) {
+      const { value, version } = await kv.get(entryKey);
+      const next = Number(value.toString()) + 1;
+      const put = { entryKey, value: Buffer.from(String(next)) };
+      const outcome = await kv.commit({ checks: [{ entryKey, version }], puts: [put] });
+      if (outcome === 'committed') { done += 1; console.log(next); }
+    }
+    await kv.close();`;
+  const children = Array.from({ length: 3 }, async () => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script, dir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const exit = once(child, 'exit');
+    for await (const line of createInterface({ input: child.stdout })) {
+      const seen = Number(Buffer.from((await kv.get(counter))?.value ?? '').toString());
+      assert.ok(seen >= Number(line), `told ${line}, saw ${seen}`);
+    }
+    assert.deepEqual(await exit, [0, null]);
+  });
+  await Promise.all(children);
+  assert.equal(Buffer.from((await kv.get(counter))?.value ?? '').toString(), '300');
+});
+
+test('a closed store refuses', async () => {
+  const kv = openFresh();
+  await kv.close();
+  await kv.close();
+  await assert.rejects(kv.get(Buffer.from('a')), KvError);
+  await assert.rejects(kv.commit({ deletes: [Buffer.from('a')] }), KvError);
+});

@@ -8,8 +8,8 @@
 // transaction is renewed before every call, so a read sees whatever any process committed before it.
 
 import { randomFillSync } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { open, type RootDatabase } from 'lmdb';
+import { statfsSync } from 'node:fs';
+import { open, type RootDatabase, type RootDatabaseOptionsWithPath } from 'lmdb';
 import {
   type EntryVersion,
   type Kv,
@@ -21,6 +21,7 @@ import {
   type KvRange,
 } from '../store/kv.ts';
 import { assertCommit, assertEntryKey, assertRange } from './commit-rules.ts';
+import { makeDirectory } from './make-directory.ts';
 
 export type LmdbKvOptions = {
   /** Address space reserved for the file, in bytes; the file itself grows as needed. Default 1 TiB. */
@@ -37,10 +38,10 @@ const nestedChecksMax = 32;
  * Opens (and creates) the store in the directory. Throws `KvError`: `read-only` when the directory cannot
  * be written, `full`, `corrupt` when the files are not LMDB's, `unavailable` otherwise.
  */
-export function openLmdbKv(dir: string, options: LmdbKvOptions = {}): Kv {
+export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): Kv {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
-    const database = open<Buffer, Uint8Array>({
+    makeDirectory(dir);
+    const options: RootDatabaseOptionsWithPath & { readonly permissionsMode: number } = {
       path: dir,
       noSubdir: false,
       encoding: 'binary',
@@ -48,23 +49,27 @@ export function openLmdbKv(dir: string, options: LmdbKvOptions = {}): Kv {
       useVersions: true,
       compression: false,
       overlappingSync: false,
-      mapSize: options.mapSizeBytes ?? mapSizeBytesDefault,
+      // With it the library makes a promise of its own for every batch, whose rejection nobody can handle.
+      eventTurnBatching: false,
+      mapSize: mapSizeBytes ?? mapSizeBytesDefault,
       maxReaders: readersMax,
       permissionsMode: 0o600,
-    });
-    return new LmdbKv(database);
+    };
+    return new LmdbKv(open<Buffer, Uint8Array>(options), dir);
   } catch (error) {
-    throw toKvError(error, `cannot open the metadata store in ${dir}`);
+    throw toKvError(error, `cannot open the metadata store in ${dir}`, dir);
   }
 }
 
 class LmdbKv implements Kv {
   readonly #database: RootDatabase<Buffer, Uint8Array>;
+  readonly #dir: string;
   readonly #nextVersion = createVersions();
   #isClosed = false;
 
-  constructor(database: RootDatabase<Buffer, Uint8Array>) {
+  constructor(database: RootDatabase<Buffer, Uint8Array>, dir: string) {
     this.#database = database;
+    this.#dir = dir;
   }
 
   async get(entryKey: Uint8Array): Promise<KvEntry | undefined> {
@@ -109,7 +114,7 @@ class LmdbKv implements Kv {
           : await this.#commitNested(commit, checks);
       return isCommitted ? 'committed' : 'conflict';
     } catch (error) {
-      throw toKvError(await causeOf(error), 'the metadata store could not commit');
+      throw toKvError(await causeOf(error), 'the metadata store could not commit', this.#dir);
     }
   }
 
@@ -167,7 +172,7 @@ class LmdbKv implements Kv {
       this.#database.resetReadTxn();
       return run();
     } catch (error) {
-      throw toKvError(error, 'the metadata store could not be read');
+      throw toKvError(error, 'the metadata store could not be read', this.#dir);
     }
   }
 
@@ -221,9 +226,23 @@ const codeByPattern: readonly (readonly [RegExp, KvErrorCode])[] = [
   [/MDB_READERS_FULL|EAGAIN|Resource temporarily|locked/i, 'locked'],
 ];
 
-function toKvError(error: unknown, what: string): KvError {
+/** Below this much free space a write that failed without a reason failed for want of space. */
+const freeBytesMin = 64 * 1024 * 1024;
+
+function toKvError(error: unknown, what: string, dir: string): KvError {
   if (error instanceof KvError) return error;
   const text = error instanceof Error ? error.message : String(error);
-  const code = codeByPattern.find(([pattern]) => pattern.test(text))?.[1] ?? 'unavailable';
+  let code = codeByPattern.find(([pattern]) => pattern.test(text))?.[1] ?? 'unavailable';
+  // LMDB reports a write that was cut short by a full disk as an I/O error.
+  if (/Input\/output error/i.test(text) && isNearlyFull(dir)) code = 'full';
   return new KvError(code, `${what}: ${text}`, { cause: error });
+}
+
+function isNearlyFull(dir: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(dir);
+    return bavail * bsize < freeBytesMin;
+  } catch {
+    return false;
+  }
 }

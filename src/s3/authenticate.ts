@@ -47,7 +47,7 @@ export type AuthDeps = {
 };
 
 export type AuthOptions = {
-  /** True for ListBuckets, GetBucketLocation and the admin API: any region, the empty one too. */
+  /** True for ListBuckets, GetBucketLocation and the admin API, which take every region, the empty one too. */
   readonly acceptsAnyRegion?: boolean;
   /** The LocationConstraint of the addressed bucket. Called only when the scope names another region. */
   findBucketRegion?(): Promise<string | undefined>;
@@ -78,6 +78,9 @@ export type Authentication = {
   /** Names in `headers` that came from the query. */
   readonly hoisted: ReadonlySet<string>;
 };
+
+/** What a malformed claim is called, by the place where it stood. */
+type MalformedCode = 'AuthorizationHeaderMalformed' | 'AuthorizationQueryParametersError';
 
 const skewMsMax = 15 * 60 * 1000;
 const nothing: ReadonlySet<string> = new Set();
@@ -131,7 +134,7 @@ async function verifyHeader(
   const { request, deps } = verification;
   const claim = parseAuthorization(authorization);
   const { timestamp, timeMs } = requestTime(request.headers);
-  checkScopeDate(claim, timestamp);
+  checkScopeDate(claim, timestamp, 'AuthorizationHeaderMalformed');
   if (Math.abs(deps.now() - timeMs) > skewMsMax) throw tooSkewed(timestamp, deps.now());
   const payloadHash = headerOf(request.headers, 'x-amz-content-sha256');
   if (payloadHash === undefined) {
@@ -157,7 +160,7 @@ async function verifyHeader(
 async function verifyPresigned(verification: Verification): Promise<Authentication> {
   const { request, deps, parameters } = verification;
   const claim = parsePresigned(parameters);
-  checkScopeDate(claim, claim.timestamp);
+  checkScopeDate(claim, claim.timestamp, 'AuthorizationQueryParametersError');
   checkPeriod(claim, deps.now());
   checkSignedHeaders(request.headers, claim.signedHeaders, toleratedOnPresigned);
   const credentials = await findCredentials(deps, claim);
@@ -234,7 +237,7 @@ async function findCredentials(deps: AuthDeps, claim: SignatureClaim): Promise<C
 async function checkRegion(
   { deps, options }: Verification,
   region: string,
-  code: 'AuthorizationHeaderMalformed' | 'AuthorizationQueryParametersError',
+  code: MalformedCode,
 ): Promise<void> {
   if (options.acceptsAnyRegion === true || deps.region === '' || region === deps.region) return;
   if (region === 'us-east-1' || region === 'US') return;
@@ -267,10 +270,10 @@ function requestTime(headers: HeaderFields): { timestamp: string; timeMs: number
   );
 }
 
-function checkScopeDate(claim: SignatureClaim, timestamp: string): void {
+function checkScopeDate(claim: SignatureClaim, timestamp: string, code: MalformedCode): void {
   if (timestamp.startsWith(claim.scope.date)) return;
   throw new AuthError(
-    'AuthorizationHeaderMalformed',
+    code,
     `The date of the credential scope is '${claim.scope.date}', which is not the date of the request.`,
   );
 }

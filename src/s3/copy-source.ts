@@ -18,7 +18,7 @@ export type CopySource = {
  * after `?versionId=` was split off. Throws `InvalidArgument`.
  */
 export function parseCopySource(header: string): CopySource {
-  const [path = '', query] = splitVersion(header.startsWith('/') ? header.slice(1) : header);
+  const [path, query] = splitVersion(header.startsWith('/') ? header.slice(1) : header);
   const slash = path.indexOf('/');
   const encodedKey = path.slice(slash + 1);
   if (slash < 1 || encodedKey === '') throw badCopySource(header);
@@ -36,7 +36,7 @@ export function parseCopySource(header: string): CopySource {
 
 /** Opens the source and checks the `x-amz-copy-source-if-…` headers. No key is asked for yet. */
 export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedObject> {
-  const object = await call.store.openObject(source);
+  const object = await call.store.openObject({ ...source, willRead: true });
   checkCopySourceConditions(call.headers, object.info);
   return object;
 }

@@ -2,7 +2,7 @@
 // only when a handler asks for it, and `100 Continue` sent no earlier than that.
 
 import type { IncomingMessage } from 'node:http';
-import type { TLSSocket } from 'node:tls';
+import { TLSSocket } from 'node:tls';
 import { ownerOf } from '../iam/identity.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
 import type { Authentication } from './authenticate.ts';
@@ -48,7 +48,7 @@ export class HttpCall implements S3Call {
   get origin(): string {
     const { request } = this.#parts.exchange;
     const forwarded = request.headers['x-forwarded-proto'];
-    const isSecure = (request.socket as TLSSocket).encrypted === true || forwarded === 'https';
+    const isSecure = request.socket instanceof TLSSocket || forwarded === 'https';
     return `${isSecure ? 'https' : 'http'}://${request.headers.host ?? ''}`;
   }
 

@@ -67,7 +67,10 @@ export class Generation {
   /** Starts the worker that opens the store. */
   startFirst(options: { readonly isStandby: boolean }): WorkerHandle {
     this.#mayOpen = !options.isStandby;
-    return this.#spawn({ index: 0, isFirst: true, isStandby: options.isStandby });
+    const first = this.#spawn({ index: 0, isFirst: true, isStandby: options.isStandby });
+    // The others load the program meanwhile, but start only when the store is open.
+    this.#fill();
+    return first;
   }
 
   /** Lets a worker that stands by open the store. */
@@ -78,7 +81,6 @@ export class Generation {
 
   /** Waits until every worker is ready, or the time is over: the rest get ready later. */
   async filled(timeoutMs: number): Promise<void> {
-    this.#fill();
     await Promise.all(this.workers.map((worker) => worker.reached(['ready'], timeoutMs)));
   }
 
@@ -115,6 +117,7 @@ export class Generation {
         onMessage: (from, message) => this.#receive(from, message),
         onExit: (from) => this.#exited(from),
       },
+      { isHeld: !place.isFirst && !this.#wasReady },
     );
     this.#workers.add(worker);
     this.#bornMs.set(worker, performance.now());
@@ -125,7 +128,12 @@ export class Generation {
     this.#deps.onMessage(worker, message);
     if (message.type === 'ready') {
       this.#wasReady = true;
-      if (!this.#isRetired) this.#fill();
+      this.#deps.log.debug('a worker is ready', {
+        worker: worker.config.index,
+        generation: worker.config.generation,
+        pid: worker.pid,
+      });
+      for (const each of this.#workers) each.release();
     }
     this.#deps.onChange();
   }
@@ -150,7 +158,7 @@ export class Generation {
       this.#timers.delete(timer);
       this.#spawn({
         index: worker.config.index,
-        isFirst: worker.config.isFirst && !this.#wasReady,
+        isFirst: worker.config.index === 0 && !this.#wasReady,
         isStandby: !this.#mayOpen,
       });
     }, delayMs);

@@ -15,6 +15,8 @@ export type NodeDeps = {
   readonly kmsConfig: KmsConfig | undefined;
   /** The key service, ready to be called; undefined when none is configured. */
   readonly kms: Kms | undefined;
+  /** The master key that the directory is sealed under, if it is. */
+  findSealingKey(): Promise<string | undefined>;
   /** Opens the directory. Throws `KmsError` when the key service does not open the backend key. */
   openStore(): Promise<OpenedStore>;
   /** The key service answers; the store is not open yet. */
@@ -52,7 +54,11 @@ export class StoreNode {
   /** Resolves when the store is open. Rejects for anything that waiting does not mend. */
   async start(options: { readonly isStandby: boolean }): Promise<OpenedStore> {
     const { kms } = this.#deps;
-    if (kms) await this.#untilKmsWorks(() => ensureDefaultKey(kms));
+    // The key that seals the directory is never made anew: under another key of the same name nothing
+    // would open, and the message that it is missing is what helps.
+    if (kms && (await this.#deps.findSealingKey()) !== kms.defaultKeyName) {
+      await this.#untilKmsWorks(() => ensureDefaultKey(kms));
+    }
     if (options.isStandby) {
       this.#deps.onStandby();
       await this.#mayOpen.promise;

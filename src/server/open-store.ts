@@ -12,6 +12,8 @@ import { openLmdbKv } from '../kv/lmdb.ts';
 import { createS3Handler } from '../s3/handler.ts';
 import { SigningKeyCache } from '../sigv4/signing-key.ts';
 import type { Kms } from '../sse/kms.ts';
+import { openBackend } from '../store/backend.ts';
+import { decodeFormat, formatEntryKey } from '../store/format.ts';
 import { openObjectStore } from '../store/object-store.ts';
 import type { ObjectStore } from '../store/types.ts';
 import type { RequestHandler } from './connections.ts';
@@ -44,8 +46,9 @@ export type OpenStoreDeps = {
 export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
   const { config, settings, kms, log } = deps;
   await using opened = new AsyncDisposableStack();
-  const kv = openLmdbKv(join(config.directory, 'meta'));
-  opened.defer(() => kv.close());
+  const engine = openLmdbKv(metadataPath(config));
+  opened.defer(() => engine.close());
+  const { kv, deploymentId, isSealed } = await openBackend({ kv: engine, kms, log });
   const blobs = await openFileBlobStore(join(config.directory, 'blobs'));
   opened.defer(() => blobs.close());
   const store = await openObjectStore({
@@ -68,11 +71,29 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
   return {
     store,
     credentials: rootCredentialsSource(() => root),
-    deploymentId: '',
-    isSealed: false,
+    deploymentId,
+    isSealed,
     madeCredentials: generated?.isNew ? generated.credentials : undefined,
     close: () => resources.disposeAsync(),
   };
+}
+
+/**
+ * The master key that the directory is sealed under, or undefined while it is not sealed. Needs no key
+ * service. Throws `KvError`, `BackendError`.
+ */
+export async function findSealingKey(config: WorkerConfig): Promise<string | undefined> {
+  const engine = openLmdbKv(metadataPath(config));
+  try {
+    const entry = await engine.get(formatEntryKey);
+    return entry && decodeFormat(entry).backendKey?.keyName;
+  } finally {
+    await engine.close();
+  }
+}
+
+function metadataPath(config: WorkerConfig): string {
+  return join(config.directory, 'meta');
 }
 
 export type S3EdgeDeps = {

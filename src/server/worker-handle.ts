@@ -28,9 +28,13 @@ export class WorkerHandle {
   #isSealed = false;
   #scheme: 'http' | 'https' = 'http';
   #isDraining = false;
+  #isHeld: boolean;
+  #hasGreeted = false;
   #watchers: (() => void)[] = [];
 
-  constructor(config: WorkerConfig, deps: WorkerHandleDeps) {
+  /** A held worker loads the program and then waits for `release`. */
+  constructor(config: WorkerConfig, deps: WorkerHandleDeps, options: { readonly isHeld: boolean }) {
+    this.#isHeld = options.isHeld;
     this.config = config;
     this.#deps = deps;
     this.#child = fork(deps.mainFile, ['worker'], {
@@ -109,6 +113,13 @@ export class WorkerHandle {
     }
   }
 
+  /** Lets a held worker start. */
+  release(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    if (this.#hasGreeted) this.send({ type: 'start', config: this.config });
+  }
+
   /** Ends the process without further ado. */
   kill(): void {
     this.#child.kill('SIGKILL');
@@ -117,7 +128,8 @@ export class WorkerHandle {
   #receive(message: FromWorker): void {
     switch (message.type) {
       case 'hello':
-        this.send({ type: 'start', config: this.config });
+        this.#hasGreeted = true;
+        if (!this.#isHeld) this.send({ type: 'start', config: this.config });
         break;
       case 'failed':
         this.#failure = message.message;

@@ -23,7 +23,7 @@ import { createForwarder } from './forward.ts';
 import { createLog } from './log.ts';
 import { ServerMetrics } from './metrics.ts';
 import { StoreNode } from './node.ts';
-import { createS3Edge, openStore, type OpenedStore } from './open-store.ts';
+import { createS3Edge, findSealingKey, openStore, type OpenedStore } from './open-store.ts';
 import type { FromWorker, ToWorker, WorkerConfig } from './protocol.ts';
 import { parseSettings, type ServerSettings } from './settings.ts';
 import { findCaDirectory, readTlsFiles } from './tls.ts';
@@ -141,6 +141,7 @@ class Worker {
       log,
       kms,
       kmsConfig: parseKmsConfig(settings.env),
+      findSealingKey: () => findSealingKey(config),
       openStore: () => openStore({ config, settings, kms, log }),
       onStandby: () => tell({ type: 'standby' }),
       onWaiting: (reason) => tell({ type: 'waiting', reason }),

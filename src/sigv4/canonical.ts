@@ -179,8 +179,6 @@ function isHexDigit(code: number): boolean {
   );
 }
 
-const asciiOnly = /^[\x00-\x7f]*$/;
-
 function isAscii(text: string): boolean {
-  return asciiOnly.test(text);
+  return Buffer.byteLength(text, 'utf8') === text.length;
 }

@@ -113,12 +113,16 @@ function parseCredential(
   error: ErrorMaker,
 ): { readonly accessKey: string; readonly scope: CredentialScope } {
   const segments = text.split('/');
-  if (segments.length < 5) {
+  const [terminal, service, region, date] = [
+    segments.pop(),
+    segments.pop(),
+    segments.pop(),
+    segments.pop(),
+  ];
+  if (date === undefined || region === undefined || segments.length === 0) {
     throw error('the credential must be ACCESS-KEY/yyyyMMdd/REGION/s3/aws4_request');
   }
-  // There are at least five segments.
-  const [date, region, service, terminal] = segments.slice(-4) as [string, string, string, string];
-  const accessKey = segments.slice(0, -4).join('/');
+  const accessKey = segments.length === 1 ? (segments[0] ?? '') : segments.join('/');
   if (accessKey === '') throw error('the credential has no access key');
   if (!/^\d{8}$/.test(date)) throw error('the date of the credential must be yyyyMMdd');
   if (service !== 's3') throw error("the service of the credential must be 's3'");
@@ -132,10 +136,8 @@ function parseNames(
 ): { readonly signedHeaders: readonly string[] } {
   const signedHeaders = text.split(';');
   if (signedHeaders.length > signedHeadersMax) throw error('too many signed headers');
-  for (const name of signedHeaders) {
-    if (name === '' || name !== name.toLowerCase()) {
-      throw error('SignedHeaders must be lower-case names joined by semicolons');
-    }
+  if (signedHeaders.includes('') || text !== text.toLowerCase()) {
+    throw error('SignedHeaders must be lower-case names joined by semicolons');
   }
   return { signedHeaders };
 }

@@ -163,6 +163,31 @@ for (const vector of chunkVectors.bodies) {
   });
 }
 
+void test('the payload decides the hash header, and a session token is signed', () => {
+  const input = {
+    method: 'PUT',
+    target: '/b/k',
+    headers: { host: 'h', 'user-agent': 'x' },
+    credentials: { ...aws, sessionToken: 'token' },
+    region: 'us-east-1',
+    timeMs: 0,
+  };
+  const bytes = Buffer.from('abc');
+  const { headers } = signRequest({ ...input, payload: { kind: 'bytes', bytes } });
+  assert.equal(headers['x-amz-content-sha256'], sha256Hex(bytes));
+  assert.equal(headers['x-amz-security-token'], 'token');
+  const names = parseAuthorization(headers['authorization'] as string).signedHeaders;
+  assert.deepEqual(names, ['host', 'x-amz-content-sha256', 'x-amz-date', 'x-amz-security-token']);
+  assert.match(presignTarget({ ...input, expiresSeconds: 5 }), /X-Amz-Security-Token=token&/);
+  const trailer = 'X-Amz-Checksum-Sha1';
+  const chunked = signRequest({
+    ...input,
+    payload: { kind: 'unsigned-chunks', sizeBytes: 3, trailer },
+  });
+  assert.equal(chunked.headers['x-amz-trailer'], 'x-amz-checksum-sha1');
+  assert.equal(chunked.headers['x-amz-decoded-content-length'], '3');
+});
+
 void test('the announced length of a chunked body is its real length', async () => {
   const signed = signRequest({
     method: 'PUT',
@@ -217,6 +242,11 @@ void test('times are read and written in both forms, and nothing else is a time'
     '2013-05-24T00:00Z',
     '20131324T000000Z',
     '20130230T000000Z',
+    '20130431T000000Z',
+    '21000229T000000Z',
+    '20130524Tx00000Z',
+    '20130524T006000Z',
+    '20130524T000061Z',
     '20130524T240000Z',
     '2013052xT000000Z',
     '+2130524T000000Z',
@@ -226,6 +256,7 @@ void test('times are read and written in both forms, and nothing else is a time'
   for (const text of ['', '1', 'tomorrow', '2013-05-24', 'Fri, 24 May 2013', 'x'.repeat(100)]) {
     assert.equal(parseHttpDate(text), undefined, text);
   }
+  assert.equal(parseAmzDate('20240229T235959Z'), Date.UTC(2024, 1, 29, 23, 59, 59));
   assert.equal(parseHttpDate('Fri, 24 May 2013 00:00:00 +0000'), Date.UTC(2013, 4, 24));
   assert.equal(parseHttpDate('Xxx, 99 Foo 2013 00:00:00 GMT'), undefined);
 });

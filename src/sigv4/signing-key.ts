@@ -102,8 +102,9 @@ export function trailerSignature(
 
 /** Compares a signature that was sent with the right one, in constant time. */
 export function isSameSignature(sent: string, expected: string): boolean {
-  if (sent.length !== expected.length) return false;
-  return timingSafeEqual(Buffer.from(sent, 'latin1'), Buffer.from(expected, 'latin1'));
+  const sentBytes = Buffer.from(sent);
+  const expectedBytes = Buffer.from(expected);
+  return sentBytes.length === expectedBytes.length && timingSafeEqual(sentBytes, expectedBytes);
 }
 
 function sign(context: SigningContext, stringToSign: string): string {

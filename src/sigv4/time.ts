@@ -9,18 +9,33 @@ export function formatAmzDate(timeMs: number): string {
 /** Milliseconds since 1970 of `20060102T150405Z`, or undefined if the text is anything else. */
 export function parseAmzDate(text: string): number | undefined {
   if (text.length !== 16 || text.charAt(8) !== 'T' || text.charAt(15) !== 'Z') return undefined;
-  for (let at = 0; at < 15; at++) {
-    const code = text.charCodeAt(at);
-    if (at !== 8 && (code < 0x30 || code > 0x39)) return undefined;
-  }
-  const digits = (start: number, end: number) => Number(text.slice(start, end));
-  const [month, day] = [digits(4, 6), digits(6, 8)];
-  const [hour, minute, second] = [digits(9, 11), digits(11, 13), digits(13, 15)];
-  if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) {
+  const year = digitsOf(text, 0, 4);
+  const month = digitsOf(text, 4, 6);
+  const day = digitsOf(text, 6, 8);
+  const hour = digitsOf(text, 9, 11);
+  const minute = digitsOf(text, 11, 13);
+  const second = digitsOf(text, 13, 15);
+  if (year < 0 || month < 1 || month > 12 || day < 1 || day > daysOf(year, month)) return undefined;
+  if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60) {
     return undefined;
   }
-  const timeMs = Date.UTC(digits(0, 4), month - 1, day, hour, minute, second);
-  return new Date(timeMs).getUTCDate() === day || second === 60 ? timeMs : undefined;
+  return Date.UTC(year, month - 1, day, hour, minute, second);
+}
+
+/** The number that these digits form, or -1 if one of them is none. */
+function digitsOf(text: string, start: number, end: number): number {
+  let number = 0;
+  for (let at = start; at < end; at++) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return -1;
+    number = number * 10 + digit;
+  }
+  return number;
+}
+
+function daysOf(year: number, month: number): number {
+  if (month !== 2) return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
+  return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
 }
 
 const httpDate =

@@ -1,9 +1,13 @@
-// The rules of a bucket's default encryption. The XML around it is the S3 edge's; here is what may be in it.
+// The rules of a bucket's default encryption. The XML around it is the S3 edge's; here is what may
+// be in it.
 
 import { keyNameOf } from './sse-kms.ts';
 import { SseError } from './sse-error.ts';
 
-/** One `Rule` as the document gave it; undefined and empty members are elements that are missing or empty. */
+/**
+ * One `Rule` as the document gave it; undefined and empty members are elements that are missing or
+ * empty.
+ */
 export type BucketEncryptionRule = {
   readonly algorithm?: string | undefined;
   readonly keyId?: string | undefined;
@@ -20,7 +24,10 @@ export type BucketEncryptionDefault =
       readonly keyName: string;
     };
 
-/** The default that the rules state. Throws `SseError` with one of the `rule-` codes; its text is the reason for the client. */
+/**
+ * The default that the rules state. Throws `SseError` with one of the `rule-` codes; its text is
+ * the reason for the client.
+ */
 export function checkBucketEncryption(
   rules: readonly BucketEncryptionRule[],
 ): BucketEncryptionDefault {

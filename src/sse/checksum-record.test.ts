@@ -1,3 +1,5 @@
+// Checksum records: their bytes, their limits, and how they are sealed.
+
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';
@@ -40,7 +42,7 @@ void describe('a checksum record', () => {
     assert.equal(encodeChecksums([crc32]).toString('hex'), '09ec65009d');
     const parts = { count: 2, values: [hex('00000001'), hex('00000002')] };
     const composite = { ...crc32, isTrailing: false, parts };
-    const bytes = `c801${'ec65009d'}02${'00000001'}${'00000002'}`;
+    const bytes = 'c801ec65009d020000000100000002';
     assert.equal(encodeChecksums([composite]).toString('hex'), bytes);
     const full = {
       ...crc32,

@@ -1,5 +1,6 @@
-// The additional checksums of an object as one compact record, sealed under a key of the object when it is encrypted
-// (docs/formats/object-encryption.md): uvarint(type) || raw, then the number of parts and their raw checksums where the type says so.
+// The additional checksums of an object as one compact record, sealed under a key of the object
+// when it is encrypted (docs/formats/object-encryption.md): uvarint(type) || raw, then the number
+// of parts and their raw checksums where the type says so.
 
 import { type ChecksumAlgorithm, checksumAlgorithms, checksumBytes } from '../base/checksums.ts';
 import { DareError, openDare, sealDare } from '../aead/dare.ts';
@@ -15,7 +16,10 @@ export type ChecksumEntry = {
   readonly isFullObject: boolean;
   /** It came behind the body. */
   readonly isTrailing: boolean;
-  /** Only of multipart objects; `values` has the parts' raw checksums, or is empty when they were not kept. */
+  /**
+   * Only of multipart objects; `values` has the parts' raw checksums, or is empty when they were
+   * not kept.
+   */
   readonly parts?: { readonly count: number; readonly values: readonly Uint8Array[] };
 };
 
@@ -92,8 +96,7 @@ export function openChecksums(oek: Uint8Array, sealed: Uint8Array): Buffer {
   try {
     return openDare(key, sealed);
   } catch (error) {
-    if (error instanceof DareError) throw new SseError('not-authentic');
-    throw error;
+    throw error instanceof DareError ? new SseError('not-authentic') : error;
   } finally {
     key.fill(0);
   }

@@ -1,3 +1,5 @@
+// The canonical JSON of a context, byte for byte, and the paths that go into it.
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';

@@ -1,11 +1,14 @@
-// The associated data of a KMS call: a context of names and values, written as the one canonical JSON text that every
-// implementation computes alike (docs/formats/object-encryption.md). A single different byte makes data keys unreadable, so this
-// writes the text by hand: names sorted by their UTF-8 bytes, no white space, and exactly the escapes of the table below.
+// The associated data of a KMS call: a context of names and values, written as the one canonical
+// JSON text that every implementation computes alike (docs/formats/object-encryption.md). A single
+// different byte makes data keys unreadable, so this writes the text by hand: names sorted by their
+// UTF-8 bytes, no white space, and exactly the escapes of the table below.
 
 import { posix } from 'node:path';
 import type { KmsContext } from './kms.ts';
 
-/** The canonical JSON bytes; `{}` for no entries, never empty. A lone surrogate becomes `\ufffd`. */
+/**
+ * The canonical JSON bytes; `{}` for no entries, never empty. A lone surrogate becomes `\ufffd`.
+ */
 export function encodeContext(context: KmsContext): Buffer {
   const entries = Object.entries(context).map(([name, value]) => ({
     order: Buffer.from(name),
@@ -15,7 +18,10 @@ export function encodeContext(context: KmsContext): Buffer {
   return Buffer.from(`{${entries.map((entry) => entry.text).join(',')}}`);
 }
 
-/** The same from names and values that may not be UTF-8: each bad byte becomes the six characters `\ufffd`. */
+/**
+ * The same from names and values that may not be UTF-8: each bad byte becomes the six characters
+ * `\ufffd`.
+ */
 export function encodeContextBytes(
   context: readonly (readonly [name: Uint8Array, value: Uint8Array])[],
 ): Buffer {
@@ -85,7 +91,10 @@ function quoteBytes(bytes: Uint8Array): string {
   return `"${text}"`;
 }
 
-/** The size of the UTF-8 character at this place, 0 when there is none (RFC 3629: no surrogates, shortest form). */
+/**
+ * The size of the UTF-8 character at this place, 0 when there is none (RFC 3629: no surrogates,
+ * shortest form).
+ */
 function characterSize(bytes: Uint8Array, at: number): number {
   const first = bytes[at] as number; // the caller stays inside
   if (first < 0x80) return 1;

@@ -1,6 +1,8 @@
-// Configuration and IAM records sealed under a data key of the KMS (docs/formats/encrypted-config.md), byte for byte as the records of an
-// existing deployment. Reading also takes what older releases wrote: plain text, another context, and records sealed under the root
-// credentials. A KMS that does not answer is an error, never a sign that a record is not encrypted.
+// Configuration and IAM records sealed under a data key of the KMS
+// (docs/formats/encrypted-config.md), byte for byte as the records of an existing deployment.
+// Reading also takes what older releases wrote: plain text, another context, and records sealed
+// under the root credentials. A KMS that does not answer is an error, never a sign that a record is
+// not encrypted.
 
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
@@ -35,8 +37,9 @@ export type SealConfigOptions = {
 };
 
 /**
- * A record sealed for its name below the system bucket, such as `config/iam/users/alice/identity.json`. One generate call under the
- * default master key. Throws `KmsError`, or `SseError` `invalid-data-key`.
+ * A record sealed for its name below the system bucket, such as
+ * `config/iam/users/alice/identity.json`. One generate call under the default master key. Throws
+ * `KmsError`, or `SseError` `invalid-data-key`.
  */
 export async function sealConfig(
   kms: Kms,
@@ -68,8 +71,9 @@ export type OpenConfigOptions = {
 };
 
 /**
- * The plaintext of a record of any form. At most two decrypt calls, under the master key that the record names. Throws `KmsError` as the KMS gave it, or `SseError`:
- * `kms-not-configured` when it needs a KMS and there is none, `invalid-config`, `not-authentic`.
+ * The plaintext of a record of any form. At most two decrypt calls, under the master key that the
+ * record names. Throws `KmsError` as the KMS gave it, or `SseError`: `kms-not-configured` when it
+ * needs a KMS and there is none, `invalid-config`, `not-authentic`.
  */
 export async function openConfig(
   kms: Kms | undefined,
@@ -82,10 +86,7 @@ export async function openConfig(
   if (sealed === undefined) return openUnderCredentials(bytes, options);
   if (kms === undefined) throw new SseError('kms-not-configured');
   const plaintext = await decryptConfigKey(kms, record.name, sealed);
-  return withDataKey(plaintext, (key) => {
-    const { cipher, nonce } = sealed;
-    return openStream(() => openChunked({ cipher, key, nonce }, sealed.stream));
-  });
+  return withDataKey(plaintext, (key) => openStream(key, sealed));
 }
 
 /** What a record's data key is bound to. */
@@ -101,7 +102,10 @@ type SealedConfig = {
   readonly stream: Buffer;
 };
 
-/** Undefined when the bytes do not have the form at all. Throws `SseError` `invalid-config` for the form with impossible content. */
+/**
+ * Undefined when the bytes do not have the form at all. Throws `SseError` `invalid-config` for the
+ * form with impossible content.
+ */
 function parseSealedConfig(bytes: Buffer): SealedConfig | undefined {
   if (bytes.length < headerBytes || bytes[0] !== version) return undefined;
   const metadataEnd = headerBytes + bytes.readUInt32LE(1);
@@ -109,9 +113,8 @@ function parseSealedConfig(bytes: Buffer): SealedConfig | undefined {
   const metadata = parseObject(bytes.subarray(headerBytes, metadataEnd));
   if (metadata === undefined) return undefined;
   const text = (name: string) => (typeof metadata[name] === 'string' ? metadata[name] : '');
-  const cipher = (Object.keys(algorithmNames) as AeadCipher[]).find(
-    (candidate) => algorithmNames[candidate] === text('algorithm'), // the record's keys are its type's
-  );
+  const ciphers = Object.keys(algorithmNames) as AeadCipher[]; // the record's keys are its type's
+  const cipher = ciphers.find((candidate) => algorithmNames[candidate] === text('algorithm'));
   const sealedDataKey = decodeBase64(text('kmskey'));
   const nonce = decodeBase64Sized(text('nonce'), chunkedNonceBytes);
   if (cipher === undefined || sealedDataKey === undefined || nonce === undefined) {
@@ -148,16 +151,14 @@ async function openUnderCredentials(bytes: Buffer, options: OpenConfigOptions): 
   try {
     return await openPasswordSealed(`${accessKey}:${secretKey}`, bytes);
   } catch (error) {
-    if (error instanceof AdminPayloadError) throw new SseError('not-authentic');
-    throw error;
+    throw error instanceof AdminPayloadError ? new SseError('not-authentic') : error;
   }
 }
 
-function openStream(open: () => Buffer): Buffer {
+function openStream(key: Uint8Array, { cipher, nonce, stream }: SealedConfig): Buffer {
   try {
-    return open();
+    return openChunked({ cipher, key, nonce }, stream);
   } catch (error) {
-    if (error instanceof ChunkedStreamError) throw new SseError('not-authentic');
-    throw error;
+    throw error instanceof ChunkedStreamError ? new SseError('not-authentic') : error;
   }
 }

@@ -1,5 +1,5 @@
-// What is stored with an encrypted object besides its bytes, for each kind of encryption, and the two steps all kinds share: sealing
-// an object key at its place, and opening it there.
+// What is stored with an encrypted object besides its bytes, for each kind of encryption, and the
+// two steps all kinds share: sealing an object key at its place, and opening it there.
 
 import { randomBytes } from 'node:crypto';
 import { objectPath } from './context.ts';
@@ -40,7 +40,9 @@ export type SealedDataKey = {
 /** What is stored with an SSE-S3 object: enough to open it again with the KMS, useless without. */
 export type SseS3Envelope = SealedObjectKey & SealedDataKey;
 
-/** The same for SSE-KMS; `context` is the client's, without the entry that we add for the object. */
+/**
+ * The same for SSE-KMS; `context` is the client's, without the entry that we add for the object.
+ */
 export type SseKmsEnvelope = SealedObjectKey & SealedDataKey & { readonly context?: KmsContext };
 
 /** What is stored with an SSE-C object. The client's key is not in it. */
@@ -77,7 +79,9 @@ export function sealObjectKey(
   return { sealAlgorithm, iv, sealedOek };
 }
 
-/** The object key again. Throws `SseError`: `invalid-seal-algorithm`, `invalid-iv`, `key-mismatch`. */
+/**
+ * The object key again. Throws `SseError`: `invalid-seal-algorithm`, `invalid-iv`, `key-mismatch`.
+ */
 export function openObjectKey(
   sealed: SealedObjectKey,
   externalKey: Uint8Array,
@@ -99,7 +103,10 @@ export function requireSealAlgorithm(sealed: SealedObjectKey): void {
   if (sealed.iv.length !== ivSizeBytes) throw new SseError('invalid-iv');
 }
 
-/** Runs `use` on a data key of the KMS and wipes it after. Throws `SseError` `invalid-data-key` when it has not 32 bytes. */
+/**
+ * Runs `use` on a data key of the KMS and wipes it after. Throws `SseError` `invalid-data-key` when
+ * it has not 32 bytes.
+ */
 export function withDataKey<Result>(
   plaintext: Uint8Array,
   use: (externalKey: Uint8Array) => Result,

@@ -1,6 +1,8 @@
-// ETags of encrypted objects (docs/formats/object-encryption.md). The plain ETag of an object or part, 16 bytes, may be the MD5 of the plaintext
-// and so is sealed under a key of the object; clients see the opened one (SSE-S3) or the tag of the sealed one (SSE-KMS, SSE-C), which needs
-// no key. ETags of multipart objects are made from what clients saw of the parts, and are never sealed.
+// ETags of encrypted objects (docs/formats/object-encryption.md). The plain ETag of an object or
+// part, 16 bytes, may be the MD5 of the plaintext and so is sealed under a key of the object;
+// clients see the opened one (SSE-S3) or the tag of the sealed one (SSE-KMS, SSE-C), which needs no
+// key. ETags of multipart objects are made from what clients saw of the parts, and are never
+// sealed.
 
 import { createHash } from 'node:crypto';
 import { DareError, openDare, sealDare } from '../aead/dare.ts';
@@ -23,8 +25,8 @@ export function sealEtag(oek: Uint8Array, etag: Uint8Array): string {
 }
 
 /**
- * What a client sees of the stored ETag of an SSE-S3 object or part: the opened one, or the text itself when it is not sealed.
- * Throws `SseError` `object-tampered`.
+ * What a client sees of the stored ETag of an SSE-S3 object or part: the opened one, or the text
+ * itself when it is not sealed. Throws `SseError` `object-tampered`.
  */
 export function openEtag(oek: Uint8Array, stored: string): string {
   const bytes = parseStored(stored);
@@ -33,16 +35,15 @@ export function openEtag(oek: Uint8Array, stored: string): string {
   try {
     return openDare(key, bytes).toString('hex');
   } catch (error) {
-    if (error instanceof DareError) throw new SseError('object-tampered');
-    throw error;
+    throw error instanceof DareError ? new SseError('object-tampered') : error;
   } finally {
     key.fill(0);
   }
 }
 
 /**
- * What a client sees of the stored ETag of an SSE-KMS or SSE-C object or part: the last 32 digits of a sealed one, any other
- * as it is. Needs no key. Throws `SseError` `object-tampered`.
+ * What a client sees of the stored ETag of an SSE-KMS or SSE-C object or part: the last 32 digits
+ * of a sealed one, any other as it is. Needs no key. Throws `SseError` `object-tampered`.
  */
 export function clientEtag(stored: string): string {
   return isSealedEtag(parseStored(stored)) ? stored.slice(-2 * plainEtagBytes) : stored;
@@ -67,8 +68,8 @@ function isMultipartEtag(etag: Uint8Array): boolean {
 }
 
 /**
- * The bytes of an ETag, with or without quotes. That of a multipart object is 16 bytes and then its `-N` as text.
- * Throws `SseError` `invalid-etag`.
+ * The bytes of an ETag, with or without quotes. That of a multipart object is 16 bytes and then its
+ * `-N` as text. Throws `SseError` `invalid-etag`.
  */
 export function parseEtag(text: string): Buffer {
   const bare =
@@ -89,7 +90,10 @@ export function formatEtag(etag: Uint8Array): string {
   return bytes.toString('hex', 0, plainEtagBytes) + bytes.toString('latin1', plainEtagBytes);
 }
 
-/** The ETag of a multipart object from the client-visible ETags of its parts. Parts whose ETag is sealed or multipart do not count. */
+/**
+ * The ETag of a multipart object from the client-visible ETags of its parts. Parts whose ETag is
+ * sealed or multipart do not count.
+ */
 export function multipartEtag(parts: readonly Uint8Array[]): string {
   const counted = parts.filter((part) => part.length === plainEtagBytes);
   const hash = createHash('md5');

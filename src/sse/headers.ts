@@ -1,6 +1,7 @@
-// The encryption headers of an S3 request: which kinds of encryption they ask for, and what exactly. "Present" includes empty. The kinds overlap on purpose:
-// a value that nobody knows asks for two kinds at once and is then refused by the parser of one, so that no header that asks for protection is
-// ever ignored.
+// The encryption headers of an S3 request: which kinds of encryption they ask for, and what
+// exactly. "Present" includes empty. The kinds overlap on purpose: a value that nobody knows asks
+// for two kinds at once and is then refused by the parser of one, so that no header that asks for
+// protection is ever ignored.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { KmsContext } from './kms.ts';
@@ -79,7 +80,10 @@ export type SseCKey = {
   readonly keyMd5: string;
 };
 
-/** The client's key of an SSE-C request, or of its copy source. Throws `SseError`, the first code that applies in the order of the table. */
+/**
+ * The client's key of an SSE-C request, or of its copy source. Throws `SseError`, the first code
+ * that applies in the order of the table.
+ */
 export function parseSseCHeaders(
   headers: RequestHeaders,
   triple: keyof typeof triples = 'request',
@@ -98,7 +102,9 @@ export function parseSseCHeaders(
   throw new SseError('sse-c-md5-mismatch');
 }
 
-/** What an SSE-KMS request asks for. Throws `SseError`: `kms-method`, `kms-context`, `kms-key-id`. */
+/**
+ * What an SSE-KMS request asks for. Throws `SseError`: `kms-method`, `kms-context`, `kms-key-id`.
+ */
 export function parseSseKmsHeaders(headers: RequestHeaders): SseKmsRequest {
   if (find(headers, sseHeaderNames.method) !== sseKmsMethod) throw new SseError('kms-method');
   const contextText = find(headers, sseHeaderNames.context);
@@ -116,7 +122,10 @@ function parseContextHeader(text: string): KmsContext {
   return context;
 }
 
-/** A context from the JSON object of strings that clients send and metadata keep; `null` is none. Undefined when it is anything else. */
+/**
+ * A context from the JSON object of strings that clients send and metadata keep; `null` is none.
+ * Undefined when it is anything else.
+ */
 export function parseContextJson(json: Buffer): KmsContext | undefined {
   let value: unknown;
   try {
@@ -133,7 +142,10 @@ function isContext(value: unknown): value is KmsContext {
   return Object.values(value).every((entry) => typeof entry === 'string');
 }
 
-/** Undefined when the header is absent. One that came several times is joined, so that no value hides another. */
+/**
+ * Undefined when the header is absent. One that came several times is joined, so that no value
+ * hides another.
+ */
 function find(headers: RequestHeaders, name: string): string | undefined {
   const value = headers[name];
   return typeof value === 'string' || value === undefined ? value : value.join(', ');

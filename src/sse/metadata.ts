@@ -1,6 +1,7 @@
-// Envelopes as metadata entries of an object (docs/formats/object-encryption.md): names with a reserved prefix, base64 values. The names
-// are for ever. Reading checks in a fixed order and gives one code for each defect; an object that has some of the entries but no
-// sealed key is encrypted of unknown kind, and counts as tampered.
+// Envelopes as metadata entries of an object (docs/formats/object-encryption.md): names with a
+// reserved prefix, base64 values. The names are for ever. Reading checks in a fixed order and gives
+// one code for each defect; an object that has some of the entries but no sealed key is encrypted
+// of unknown kind, and counts as tampered.
 
 import { encodeContext } from './context.ts';
 import type { SseEnvelope, SseKind, SseKmsEnvelope } from './envelope.ts';
@@ -50,12 +51,18 @@ export function isReservedName(name: string): boolean {
   return name.toLowerCase().startsWith(prefix.toLowerCase());
 }
 
-/** The kind of encryption, `unknown` when only traces of one are there, undefined for a plain object. */
+/**
+ * The kind of encryption, `unknown` when only traces of one are there, undefined for a plain
+ * object.
+ */
 export function classifyMetadata(metadata: Metadata): SseKind | 'unknown' | undefined {
   return classify(indexEntries(metadata));
 }
 
-/** The envelope of an object, undefined when it is not encrypted. Throws `SseError` with the first defect of the table. */
+/**
+ * The envelope of an object, undefined when it is not encrypted. Throws `SseError` with the first
+ * defect of the table.
+ */
 export function parseEnvelope(metadata: Metadata): SseEnvelope | undefined {
   const entries = indexEntries(metadata);
   const kind = classify(entries);
@@ -68,7 +75,10 @@ export function parseEnvelopeAs(kind: SseKind, metadata: Metadata): SseEnvelope 
   return parseAs(kind, indexEntries(metadata));
 }
 
-/** The entries to store for an envelope. Those of a multipart upload also get `encryptedMultipart`, empty. */
+/**
+ * The entries to store for an envelope. Those of a multipart upload also get `encryptedMultipart`,
+ * empty.
+ */
 export function formatEnvelope(envelope: SseEnvelope): Record<string, string> {
   const sealedKey = sealedKeyNames[envelope.kind];
   const entries = {

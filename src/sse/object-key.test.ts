@@ -1,3 +1,5 @@
+// Deriving and sealing keys against known answers, step by step.
+
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, it } from 'node:test';

@@ -1,7 +1,9 @@
-// The keys of one object (docs/formats/object-encryption.md): from an external key (a data key of the KMS, or the client's own)
-// comes a key-encryption key bound to the object's place, which seals the object's own key (OEK); from the OEK come the keys of
-// its parts, its ETag, its checksums and its compression index. A sealed OEK opens only at its own bucket and name, under its own
-// kind of encryption; every failure is the one code `key-mismatch`. Returned keys belong to the caller, who wipes them.
+// The keys of one object (docs/formats/object-encryption.md): from an external key (a data key of
+// the KMS, or the client's own) comes a key-encryption key bound to the object's place, which seals
+// the object's own key (OEK); from the OEK come the keys of its parts, its ETag, its checksums and
+// its compression index. A sealed OEK opens only at its own bucket and name, under its own kind of
+// encryption; every failure is the one code `key-mismatch`. Returned keys belong to the caller, who
+// wipes them.
 
 import assert from 'node:assert/strict';
 import { createHash, createHmac, randomBytes } from 'node:crypto';
@@ -51,7 +53,9 @@ export function deriveKek(from: {
     .digest();
 }
 
-/** The key-encryption key of the legacy seal algorithm: bound to no place. Read only, SSE-C only. */
+/**
+ * The key-encryption key of the legacy seal algorithm: bound to no place. Read only, SSE-C only.
+ */
 export function deriveLegacyKek(externalKey: Uint8Array, iv: Uint8Array): Buffer {
   return createHash('sha256').update(externalKey).update(iv).digest();
 }
@@ -77,8 +81,7 @@ function openKey(kek: Uint8Array, sealedOek: Uint8Array, minVersion: 1 | 2): Buf
   try {
     return openDare(kek, sealedOek, { minVersion });
   } catch (error) {
-    if (error instanceof DareError) throw new SseError('key-mismatch');
-    throw error;
+    throw error instanceof DareError ? new SseError('key-mismatch') : error;
   }
 }
 

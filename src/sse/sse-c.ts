@@ -1,5 +1,6 @@
-// SSE-C: the client brings the external key with every request, and it is never stored. Objects of old releases may have been sealed by
-// the legacy algorithm, which is bound to no place; it is read here and nowhere else, and never written.
+// SSE-C: the client brings the external key with every request, and it is never stored. Objects of
+// old releases may have been sealed by the legacy algorithm, which is bound to no place; it is read
+// here and nowhere else, and never written.
 
 import { createObjectKey, type ObjectPlace, openObjectKey, type SseCEnvelope } from './envelope.ts';
 import { deriveLegacyKek, ivSizeBytes, legacySealAlgorithm, openLegacyOek } from './object-key.ts';
@@ -7,7 +8,9 @@ import { SseError } from './sse-error.ts';
 
 export type { SseCEnvelope } from './envelope.ts';
 
-/** A new object key and its envelope under the client's key of 32 bytes, which stays the caller's. */
+/**
+ * A new object key and its envelope under the client's key of 32 bytes, which stays the caller's.
+ */
 export function createSseCKey(
   clientKey: Uint8Array,
   place: ObjectPlace,
@@ -16,7 +19,10 @@ export function createSseCKey(
   return { oek, envelope: sealed };
 }
 
-/** The object key of an envelope. Throws `SseError` `key-mismatch` for any other client key, object or envelope. */
+/**
+ * The object key of an envelope. Throws `SseError` `key-mismatch` for any other client key, object
+ * or envelope.
+ */
 export function openSseCKey(
   clientKey: Uint8Array,
   place: ObjectPlace,

@@ -1,5 +1,6 @@
-// The one error of this folder. The code says what was wrong; the text is for people and holds no secret. Whatever makes
-// a sealed key not open, a wrong key or another place or a changed byte, is one code: an attacker learns nothing from it.
+// The one error of this folder. The code says what was wrong; the text is for people and holds no
+// secret. Whatever makes a sealed key not open, a wrong key or another place or a changed byte, is
+// one code: an attacker learns nothing from it.
 
 /** Closed list; `s3` and `admin` map it to their protocols in one table each. */
 export type SseErrorCode = keyof typeof messages;

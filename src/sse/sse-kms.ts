@@ -1,5 +1,6 @@
-// SSE-KMS: as SSE-S3, but the client names the master key and may add a context of its own. The context is stored without the
-// entry that binds the data key to the object; that entry is added for every KMS call, unless the client's context already has one under the bucket's name.
+// SSE-KMS: as SSE-S3, but the client names the master key and may add a context of its own. The
+// context is stored without the entry that binds the data key to the object; that entry is added
+// for every KMS call, unless the client's context already has one under the bucket's name.
 
 import { objectContext } from './context.ts';
 import {
@@ -14,12 +15,17 @@ import type { Kms, KmsContext } from './kms.ts';
 
 export type { SseKmsEnvelope } from './envelope.ts';
 
-/** What a request or a bucket default asks for. No key name, or an empty one, means the store's default master key. */
+/**
+ * What a request or a bucket default asks for. No key name, or an empty one, means the store's
+ * default master key.
+ */
 export type SseKmsRequest = { readonly keyName?: string; readonly context?: KmsContext };
 
 const arnPrefix = 'arn:aws:kms:';
 
-/** The master key's name in a key id as clients write it: a leading `arn:aws:kms:` is dropped, once. */
+/**
+ * The master key's name in a key id as clients write it: a leading `arn:aws:kms:` is dropped, once.
+ */
 export function keyNameOf(keyId: string): string {
   return keyId.startsWith(arnPrefix) ? keyId.slice(arnPrefix.length) : keyId;
 }
@@ -35,7 +41,10 @@ export function sseKmsContext(place: ObjectPlace, context: KmsContext = {}): Kms
   return { ...context, ...objectContext(place.bucket, place.key) };
 }
 
-/** A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError` `invalid-data-key`. */
+/**
+ * A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError`
+ * `invalid-data-key`.
+ */
 export async function createSseKmsKey(
   kms: Kms,
   place: ObjectPlace,
@@ -53,8 +62,9 @@ export async function createSseKmsKey(
 }
 
 /**
- * The object key of an envelope. One decrypt call, under the master key that the envelope names. Throws `KmsError`, or
- * `SseError` `key-mismatch` when the envelope is another object's or was changed.
+ * The object key of an envelope. One decrypt call, under the master key that the envelope names.
+ * Throws `KmsError`, or `SseError` `key-mismatch` when the envelope is another object's or was
+ * changed.
  */
 export async function openSseKmsKey(
   kms: Kms,

@@ -1,5 +1,6 @@
-// SSE-S3: each object has its own data key from the KMS, always under the store's default master key and bound to bucket and
-// name. One generate call to create, one decrypt call to open; the plain data key is wiped before either returns.
+// SSE-S3: each object has its own data key from the KMS, always under the store's default master
+// key and bound to bucket and name. One generate call to create, one decrypt call to open; the
+// plain data key is wiped before either returns.
 
 import { objectContext } from './context.ts';
 import {
@@ -14,7 +15,10 @@ import type { Kms } from './kms.ts';
 
 export type { SseS3Envelope } from './envelope.ts';
 
-/** A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError` `invalid-data-key`. */
+/**
+ * A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError`
+ * `invalid-data-key`.
+ */
 export async function createSseS3Key(
   kms: Kms,
   place: ObjectPlace,
@@ -28,8 +32,9 @@ export async function createSseS3Key(
 }
 
 /**
- * The object key of an envelope. One decrypt call, under the master key that the envelope names. Throws `KmsError`, or
- * `SseError` `key-mismatch` when the envelope is another object's or was changed.
+ * The object key of an envelope. One decrypt call, under the master key that the envelope names.
+ * Throws `KmsError`, or `SseError` `key-mismatch` when the envelope is another object's or was
+ * changed.
  */
 export async function openSseS3Key(
   kms: Kms,

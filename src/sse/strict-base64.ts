@@ -1,5 +1,6 @@
-// Base64 of headers and stored metadata: the standard alphabet with padding, and nothing else but line breaks, which are skipped.
-// Node's own decoder accepts much more, so that two different texts could mean one value.
+// Base64 of headers and stored metadata: the standard alphabet with padding, and nothing else but
+// line breaks, which are skipped. Node's own decoder accepts much more, so that two different texts
+// could mean one value.
 
 const strict = /^[A-Za-z0-9+/]*={0,2}$/;
 

@@ -169,9 +169,13 @@ class Digests {
     const { sizeBytes } = this.#input;
     if (sizeBytes !== undefined && this.#sizeBytes > sizeBytes) throw wrongSize();
     if (this.#sizeBytes > this.#sizeBytesMax) {
-      throw new StoreError('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', {
-        details: { MaxSizeAllowed: String(this.#sizeBytesMax) },
-      });
+      throw new StoreError(
+        'EntityTooLarge',
+        'Your proposed upload exceeds the maximum allowed size',
+        {
+          details: { MaxSizeAllowed: String(this.#sizeBytesMax) },
+        },
+      );
     }
     this.#md5.update(chunk);
     this.#checksum?.update(chunk);
@@ -183,7 +187,10 @@ class Digests {
     if (sizeBytes !== undefined && this.#sizeBytes !== sizeBytes) throw wrongSize();
     const md5 = this.#md5.digest();
     if (contentMd5 && !isSame(md5, contentMd5)) {
-      throw new StoreError('BadDigest', 'The Content-MD5 you specified did not match what we received.');
+      throw new StoreError(
+        'BadDigest',
+        'The Content-MD5 you specified did not match what we received.',
+      );
     }
     this.#result = {
       sizeBytes: this.#sizeBytes,

@@ -31,5 +31,7 @@ export function preconditionFailed(condition: string): StoreError {
 }
 
 export function noSuchKey(key: string): StoreError {
-  return new StoreError('NoSuchKey', 'The specified key does not exist.', { details: { Key: key } });
+  return new StoreError('NoSuchKey', 'The specified key does not exist.', {
+    details: { Key: key },
+  });
 }

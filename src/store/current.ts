@@ -185,6 +185,7 @@ export function storedOf(record: ObjectRecord): readonly StoredBytes[] {
 
 function placesOf(record: ObjectRecord | undefined): { readonly id: string }[] {
   const ids: { readonly id: string }[] = [];
-  for (const { place } of record ? storedOf(record) : []) if (place.kind !== 'none') ids.push(place);
+  for (const { place } of record ? storedOf(record) : [])
+    if (place.kind !== 'none') ids.push(place);
   return ids;
 }

@@ -39,10 +39,18 @@ export function createId(nowMs: number): string {
   return nowMs.toString(16).padStart(12, '0') + randomBytes(10).toString('hex');
 }
 
+/** True for what `createId` makes. */
+export function isId(text: string): boolean {
+  return /^[0-9a-f]{32}$/.test(text);
+}
+
 /** The bytes of an object's name. Throws `InvalidArgument` for what cannot be a name. */
 export function encodeName(name: string): Buffer {
   if (name.length === 0 || name.includes('\0') || !name.isWellFormed()) {
-    throw new StoreError('InvalidArgument', 'Object key must not be empty or contain a NUL character.');
+    throw new StoreError(
+      'InvalidArgument',
+      'Object key must not be empty or contain a NUL character.',
+    );
   }
   const bytes = Buffer.from(name);
   if (bytes.length > objectNameBytesMax) {

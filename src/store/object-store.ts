@@ -5,18 +5,18 @@
 import type { Kms } from '../sse/kms.ts';
 import type { Log } from '../base/log.ts';
 import type { BlobStore } from './blob-store.ts';
-import { createBucket, deleteBucket, listBuckets, loadBucket, updateBucketSettings } from './buckets.ts';
+import {
+  createBucket,
+  deleteBucket,
+  listBuckets,
+  loadBucket,
+  updateBucketSettings,
+} from './buckets.ts';
 import { startSweeping, sweep, type SweepReport } from './garbage.ts';
 import type { Kv } from './kv.ts';
 import { listObjects } from './listing.ts';
-import {
-  abortUpload,
-  completeUpload,
-  createUpload,
-  getUpload,
-  listParts,
-  putPart,
-} from './multipart.ts';
+import { completeUpload } from './complete.ts';
+import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
 import { listUploads } from './upload-listing.ts';
 import { deleteObject, openObject, putObject, replaceAttributes } from './objects.ts';
 import { toBucketInfo } from './records.ts';

@@ -198,7 +198,9 @@ async function* readBlob(
 }
 
 /** Waits for the first chunk, so that the caller has not answered yet when the beginning is bad. */
-async function startReader(source: AsyncGenerator<Uint8Array, void, undefined>): Promise<BlobReader> {
+async function startReader(
+  source: AsyncGenerator<Uint8Array, void, undefined>,
+): Promise<BlobReader> {
   const first = await source.next();
   async function* iterate(): AsyncGenerator<Uint8Array> {
     try {
@@ -218,7 +220,11 @@ async function startReader(source: AsyncGenerator<Uint8Array, void, undefined>):
 }
 
 function corrupt(why: string): StoreError {
-  return new StoreError('ObjectCorrupt', 'The stored data is damaged or was modified, and is not served.', {
-    cause: new Error(why),
-  });
+  return new StoreError(
+    'ObjectCorrupt',
+    'The stored data is damaged or was modified, and is not served.',
+    {
+      cause: new Error(why),
+    },
+  );
 }

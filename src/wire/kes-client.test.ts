@@ -39,7 +39,7 @@ async function freePort(): Promise<number> {
 }
 
 for (const allowHttp2 of [true, false]) {
-  test(`speaks the protocol over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1 when the server offers no more'}`, async (t) => {
+  void test(`speaks the protocol over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1 when the server offers no more'}`, async (t) => {
     const fake = await startFakeKes({ allowHttp2 });
     t.after(() => fake.close());
     const client = clientOf([fake]);
@@ -61,7 +61,7 @@ for (const allowHttp2 of [true, false]) {
     assert.ok(fake.requests.includes('POST /v1/key/create/my-key'));
   });
 
-  test(`many concurrent calls over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1'} each get their own answer`, async (t) => {
+  void test(`many concurrent calls over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1'} each get their own answer`, async (t) => {
     const fake = await startFakeKes({ allowHttp2 });
     t.after(() => fake.close());
     const client = clientOf([fake]);
@@ -79,7 +79,7 @@ for (const allowHttp2 of [true, false]) {
     );
   });
 
-  test(`over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1'} a hanging server costs the time limit and no more`, async (t) => {
+  void test(`over ${allowHttp2 ? 'HTTP/2' : 'HTTP/1.1'} a hanging server costs the time limit and no more`, async (t) => {
     const fake = await startFakeKes({ allowHttp2 });
     t.after(() => fake.close());
     const client = clientOf([fake], { timeoutMs: 80, retriesMax: 0 });
@@ -96,7 +96,7 @@ for (const allowHttp2 of [true, false]) {
   });
 }
 
-test('errors are told apart by status and text, older spellings included', async (t) => {
+void test('errors are told apart by status and text, older spellings included', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake]);
@@ -125,7 +125,7 @@ test('errors are told apart by status and text, older spellings included', async
   }
 });
 
-test('an answer of 503 and a dropped connection are tried twice more, with pauses', async (t) => {
+void test('an answer of 503 and a dropped connection are tried twice more, with pauses', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const pauses: number[] = [];
@@ -146,7 +146,7 @@ test('an answer of 503 and a dropped connection are tried twice more, with pause
   assert.equal(fake.requests.length, 3);
 });
 
-test('a create that may have had an effect is not sent again', async (t) => {
+void test('a create that may have had an effect is not sent again', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake]);
@@ -158,7 +158,7 @@ test('a create that may have had an effect is not sent again', async (t) => {
   assert.equal(fake.requests.length, 1);
 });
 
-test('a refused connection is tried again, and says what happened in the end', async (t) => {
+void test('a refused connection is tried again, and says what happened in the end', async (t) => {
   const port = await freePort();
   const pauses: number[] = [];
   const client = new KesClient({
@@ -174,7 +174,7 @@ test('a refused connection is tried again, and says what happened in the end', a
   assert.equal(pauses.length, 2);
 });
 
-test('connects again after the server dropped all connections', async (t) => {
+void test('connects again after the server dropped all connections', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake]);
@@ -184,7 +184,7 @@ test('connects again after the server dropped all connections', async (t) => {
   await client.version();
 });
 
-test('a server that is not trusted is refused, unless the check is off', async (t) => {
+void test('a server that is not trusted is refused, unless the check is off', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const wary = clientOf([fake], { tls: createClientCertificate(generateApiKey()) });
@@ -195,7 +195,7 @@ test('a server that is not trusted is refused, unless the check is off', async (
   assert.equal(await insecure.version(), 'fake');
 });
 
-test('a renewed certificate is used by the next connection', async (t) => {
+void test('a renewed certificate is used by the next connection', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake]);
@@ -207,7 +207,7 @@ test('a renewed certificate is used by the next connection', async (t) => {
   assert.deepEqual([...fake.identities], [fake.clientIdentity, renewed.identity]);
 });
 
-test('a failing endpoint is set aside for 30 seconds, then probed', async (t) => {
+void test('a failing endpoint is set aside for 30 seconds, then probed', async (t) => {
   const [first, second] = [await startFakeKes(), await startFakeKes()];
   t.after(() => Promise.all([first.close(), second.close()]));
   let now = 1_000_000;
@@ -226,7 +226,7 @@ test('a failing endpoint is set aside for 30 seconds, then probed', async (t) =>
   assert.ok(first.requests.length > 3);
 });
 
-test('when all endpoints are set aside, all are tried', async (t) => {
+void test('when all endpoints are set aside, all are tried', async (t) => {
   const [first, second] = [await startFakeKes(), await startFakeKes()];
   t.after(() => Promise.all([first.close(), second.close()]));
   const client = clientOf([first, second]);
@@ -237,7 +237,7 @@ test('when all endpoints are set aside, all are tried', async (t) => {
   assert.equal(await client.version(), 'fake');
 });
 
-test('a list follows its pages and keeps to its prefix', async (t) => {
+void test('a list follows its pages and keeps to its prefix', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake]);
@@ -248,7 +248,7 @@ test('a list follows its pages and keeps to its prefix', async (t) => {
   assert.deepEqual(fake.requests.slice(-2), ['GET /v1/key/list/my', 'GET /v1/key/list/my-*']);
 });
 
-test('batches are used once the endpoint has listed the route, and asked for again on reconnect', async (t) => {
+void test('batches are used once the endpoint has listed the route, and asked for again on reconnect', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const client = clientOf([fake], { usesBatches: true });
@@ -274,7 +274,7 @@ test('batches are used once the endpoint has listed the route, and asked for aga
   while (!client.isBatching()) await new Promise((resolve) => setTimeout(resolve, 5));
 });
 
-test('an endpoint is an https URL with nothing after the port', () => {
+void test('an endpoint is an https URL with nothing after the port', () => {
   assert.equal(parseKesEndpoint(' https://127.0.0.1:7373/ ').origin, 'https://127.0.0.1:7373');
   for (const text of ['http://a:1', 'a:1', 'https://a/b', 'https://u:p@a', 'https://a?x', '']) {
     assert.throws(() => parseKesEndpoint(text), TypeError, text);

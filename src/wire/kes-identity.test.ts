@@ -31,7 +31,7 @@ const certificates = JSON.parse(
   private_keys: { cases: { name: string; pem: string; password: string; ok: boolean }[] };
 };
 
-test('published API keys have their published identities', () => {
+void test('published API keys have their published identities', () => {
   for (const vector of apiKeys.valid) {
     const apiKey = parseApiKey(vector.api_key);
     assert.equal(apiKey.identity, vector.identity);
@@ -41,13 +41,13 @@ test('published API keys have their published identities', () => {
   }
 });
 
-test('the prefix of an API key may be left out', () => {
+void test('the prefix of an API key may be left out', () => {
   for (const vector of apiKeys.valid_extra) {
     assert.equal(formatApiKey(parseApiKey(vector.api_key)), vector.same_as);
   }
 });
 
-test('malformed API keys are refused without being shown', () => {
+void test('malformed API keys are refused without being shown', () => {
   for (const vector of [...apiKeys.invalid, ...apiKeys.invalid_extra]) {
     assert.throws(
       () => parseApiKey(vector.api_key),
@@ -62,7 +62,7 @@ test('malformed API keys are refused without being shown', () => {
   }
 });
 
-test('a PKCS#8 file holds the same key as an API key', () => {
+void test('a PKCS#8 file holds the same key as an API key', () => {
   const apiKey = parseApiKey(apiKeys.pkcs8.api_key);
   const read = apiKeyOf(createPrivateKey(apiKeyToPkcs8(apiKey)));
   assert.equal(formatApiKey(read), apiKeys.pkcs8.api_key);
@@ -70,7 +70,7 @@ test('a PKCS#8 file holds the same key as an API key', () => {
   assert.throws(() => apiKeyOf(ec), { code: 'invalid-private-key' });
 });
 
-test('certificates have their known identities, whatever the key type', () => {
+void test('certificates have their known identities, whatever the key type', () => {
   for (const vector of certificates.certificates) {
     assert.equal(certificateIdentity(vector.pem), vector.identity, vector.name);
     assert.equal(certificateIdentity(new X509Certificate(vector.pem).raw), vector.identity);
@@ -78,7 +78,7 @@ test('certificates have their known identities, whatever the key type', () => {
   assert.throws(() => certificateIdentity('no certificate'), { code: 'invalid-certificate' });
 });
 
-test('the certificate of an API key has its identity and the documented fields', () => {
+void test('the certificate of an API key has its identity and the documented fields', () => {
   const apiKey = generateApiKey();
   const now = Date.UTC(2030, 0, 1);
   const { cert, key } = createClientCertificate(apiKey, { now });
@@ -96,7 +96,7 @@ test('the certificate of an API key has its identity and the documented fields',
   assert.ok(parsed.checkPrivateKey(createPrivateKey(key)));
 });
 
-test('a certificate can name hosts and addresses and serve both ends', () => {
+void test('a certificate can name hosts and addresses and serve both ends', () => {
   const { cert } = createClientCertificate(generateApiKey(), {
     commonName: 'käse',
     dnsNames: ['localhost', 'kes.example.com'],
@@ -119,20 +119,20 @@ test('a certificate can name hosts and addresses and serve both ends', () => {
   }
 });
 
-test('an identity is 64 lower-case hex digits', () => {
+void test('an identity is 64 lower-case hex digits', () => {
   assert.ok(isIdentity(generateApiKey().identity));
   assert.ok(!isIdentity('disabled'));
   assert.ok(!isIdentity('A'.repeat(64)));
 });
 
-test('an API key does not show when it is printed or serialised', () => {
+void test('an API key does not show when it is printed or serialised', () => {
   const apiKey = parseApiKey(apiKeys.pkcs8.api_key);
   const shown = inspect(apiKey, { depth: 9 }) + JSON.stringify(apiKey);
   assert.ok(!shown.includes(apiKeys.pkcs8.seed_hex));
   assert.ok(!shown.includes('AD9E7FSY'));
 });
 
-test('private key files open as the documents say', () => {
+void test('private key files open as the documents say', () => {
   for (const vector of certificates.private_keys.cases) {
     const open = () => openPrivateKey(vector.pem, vector.password);
     if (vector.ok) assert.equal(open().type, 'private', vector.name);
@@ -141,7 +141,7 @@ test('private key files open as the documents say', () => {
   assert.throws(() => openPrivateKey('nothing here'), { code: 'invalid-private-key' });
 });
 
-test('a private key sealed under a password opens with it and with no other', () => {
+void test('a private key sealed under a password opens with it and with no other', () => {
   const { privateKey } = generateApiKey();
   const pem = sealPrivateKey(privateKey, 'correct horse');
   assert.ok(isEncryptedKey(pem));

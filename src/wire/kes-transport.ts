@@ -58,13 +58,19 @@ const pingAnswerMs = 5_000;
 
 /** The TLS context shared by all connections with the same certificate. Throws on a key that does not fit. */
 export function createKesTlsContext(options: KesTls): tls.SecureContext {
-  const roots = [...tls.getCACertificates('default'), ...tls.getCACertificates('system')];
   return tls.createSecureContext({
     minVersion: 'TLSv1.2',
     ...(options.cert === undefined ? {} : { cert: options.cert }),
     ...(options.key === undefined ? {} : { key: options.key }),
-    ...(options.isInsecure ? {} : { ca: [...new Set([...roots, ...(options.ca ?? [])])] }),
+    ...(options.isInsecure ? {} : { ca: [...systemRoots(), ...(options.ca ?? [])] }),
   });
+}
+
+/** The system's roots; the built-in ones only where the system has none. */
+function systemRoots(): readonly string[] {
+  const system = tls.getCACertificates('system');
+  const roots = system.length > 0 ? system : tls.getCACertificates('bundled');
+  return [...roots, ...tls.getCACertificates('extra')];
 }
 
 /** Connects, within 5 s. Throws `KesClientError` with `wasSent: false`. */

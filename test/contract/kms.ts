@@ -25,8 +25,8 @@ export type KmsHarness = {
 
 /** Registers the suite; `open` is called for each test. */
 export function testKms(name: string, open: () => Promise<KmsHarness>): void {
-  const check = (title: string, run: (harness: KmsHarness) => Promise<void>) =>
-    test(`${name}: ${title}`, async () => {
+  const check: Check = (title, run) =>
+    void test(`${name}: ${title}`, async () => {
       const harness = await open();
       try {
         await run(harness);

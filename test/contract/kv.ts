@@ -155,17 +155,19 @@ export function testKv(
   });
 
   withKv('lists in byte order, forwards and backwards, by half-open ranges', async (kv) => {
-    const keys = Array.from({ length: 200 }, () => randomBytes(1 + Math.floor(Math.random() * 20)));
+    const keys: Buffer[] = Array.from({ length: 200 }, () =>
+      randomBytes(1 + Math.floor(Math.random() * 20)),
+    );
     keys.push(bytes('\x01'), bytes('\xff'), bytes('\xff\xff'), bytes('m'), bytes('m\x00'));
     const unique = [...new Map(keys.map((key) => [key.toString('hex'), key])).values()];
     await kv.commit({ puts: unique.map((entryKey) => ({ entryKey, value: entryKey })) });
-    unique.sort(Buffer.compare);
+    unique.sort((a, b) => Buffer.compare(a, b));
     const names = (list: readonly { readonly entryKey: Uint8Array }[]): string[] =>
       list.map((entry) => Buffer.from(entry.entryKey).toString('hex'));
     for (const [start, end] of [
       [bytes('\x00'), bytes('\xff\xff\xff')],
       [bytes('m'), bytes('\xff')],
-      [unique[50] as Buffer, unique[150] as Buffer],
+      [Buffer.from(unique[50] ?? []), Buffer.from(unique[150] ?? [])],
       [bytes('m'), bytes('m\x00')],
       [bytes('m'), bytes('m')],
       [bytes('z'), bytes('a')],

@@ -8,17 +8,6 @@ import { type ExpectedStates, type ObjectState, stateOf } from './expected-state
 export const bucket = 'crash-bucket';
 const mib = 1024 * 1024;
 
-/** A small seeded generator (mulberry32), so that a failing run can be repeated. */
-export function seededRandom(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** Bytes that differ for every label and cost little to make. */
 export function bytesFor(label: string, sizeBytes: number): Buffer {
   const block = createHash('sha512').update(label).digest();

@@ -1,12 +1,17 @@
 // Kills at random moments under mixed load: sometimes one worker, sometimes supervisor and workers at once.
 
+import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
-import { type CofferPair, startCofferPair } from '../support/coffer-pair.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { parseKmsConfig } from '../../src/kms/config.ts';
+import { openKms } from '../../src/kms/open-kms.ts';
+import { type CofferPair, kmsEnvironment, startCofferPair } from '../support/coffer-pair.ts';
 import { memoryOf } from '../support/programs.ts';
 import { type S3TestClient, s3TestClient } from '../support/s3-test-client.ts';
+import { seededRandom } from '../support/seeded-random.ts';
 import { ExpectedStates } from './expected-state.ts';
-import { bucket, readState, runLoadWorker, seededRandom } from './load.ts';
-import { findOrphans } from './orphans.ts';
+import { bucket, readState, runLoadWorker } from './load.ts';
+import { findLeftovers } from './orphans.ts';
 
 const names = Array.from({ length: 60 }, (_, index) => `dir${index % 5}/object-${index}`);
 const loadWorkers = 12;
@@ -85,7 +90,11 @@ export async function runRandomKills(options: {
   }
   client.close();
   await pair.server.stop();
-  violations.push(...(await findOrphans(pair)));
+  const kmsConfig = parseKmsConfig(kmsEnvironment(pair));
+  assert.ok(kmsConfig);
+  const kms = await openKms(kmsConfig, { log: silentLog });
+  violations.push(...(await findLeftovers(pair.dataDir, kms)));
+  await kms.close();
   await pair.keyService.stop();
   return violations;
 }

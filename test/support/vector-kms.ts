@@ -1,5 +1,6 @@
-// A `Kms` in memory for tests: real ciphertexts of the one format, over master keys that the test gives, with a count of calls. Its
-// random values may be fixed, so that known answers come out byte for byte.
+// A `Kms` in memory for tests: real ciphertexts of the one format, over master keys that the test
+// gives, with a count of calls. Its random values may be fixed, so that known answers come out byte
+// for byte.
 
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { encodeContext } from '../../src/sse/context.ts';

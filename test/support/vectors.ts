@@ -1,4 +1,5 @@
-// Known answers as JSON files in `test/vectors/`, and the small tools that every test of them needs.
+// Known answers as JSON files in `test/vectors/`, and the small tools that every test of them
+// needs.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

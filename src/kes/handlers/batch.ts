@@ -80,7 +80,7 @@ function toResult(
 ): KesBatchResult {
   const { answer, isLogged } = answerError(error, at.route);
   if (isLogged) {
-    const text = String((error as Error).message);
+    const text = (error as Error).message;
     context.deps.log.error(answer.message, { 'req.path': at.path, error: text });
   }
   return { status: answer.status, message: answer.message };

@@ -11,11 +11,9 @@ import type {
 } from '../../store/types.ts';
 import {
   attributesOf,
-  contentHeadersOf,
   refuseUnservedWriteHeaders,
   storageClassOf,
   taggingOf,
-  userMetadataOf,
 } from '../attributes.ts';
 import { type Reply, type ReplyHeaders, type S3Call, type S3Headers, xmlReply } from '../call.ts';
 import { parseChecksumAlgorithm } from '../checksum-headers.ts';
@@ -44,7 +42,7 @@ export async function copyObject(call: S3Call): Promise<Reply> {
   if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
   if (plan.isOntoItself && staysInPlace(call, info, plan, bucket)) {
     const { bucket: name, key } = target;
-    return copyReply(call, await store.replaceAttributes({ bucket: name, key, attributes }));
+    return copyReply(await store.replaceAttributes({ bucket: name, key, attributes }));
   }
   const conditions = writeConditions(headers);
   const checksum = checksumOfCopy(info, plan.checksumAlgorithm);
@@ -61,7 +59,7 @@ export async function copyObject(call: S3Call): Promise<Reply> {
       ...(conditions === undefined ? {} : { conditions }),
     }),
   );
-  return copyReply(call, written);
+  return copyReply(written);
 }
 
 type CopyPlan = {
@@ -151,9 +149,8 @@ function checksumOfCopy(
   return type === 'FULL_OBJECT' ? { algorithm, expected: value } : { algorithm };
 }
 
-function copyReply(call: S3Call, info: ObjectInfo): Reply {
+function copyReply(info: ObjectInfo): Reply {
   const headers: ReplyHeaders = [];
   addEncryptionHeaders(headers, info.encryption);
-  void call;
   return xmlReply('CopyObjectResult', copyResultXml(info), headers);
 }

@@ -19,7 +19,8 @@ import { targetVersion } from '../versions.ts';
 export async function getObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
-  const object = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const version = targetVersion(call);
+  const object = await call.store.openObject({ bucket, key, ...version, willRead: true });
   const { info } = object;
   const outcome = evaluateConditions(call.headers, info);
   if (outcome !== 'pass') return conditionReply(outcome, info);

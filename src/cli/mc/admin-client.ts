@@ -1,0 +1,101 @@
+// The admin API of one server: JSON over a signature with an empty region and the real hash of the body,
+// and the anonymous health calls. Only faults that may pass are repeated; 500 is final here.
+
+import { signRequest } from '../../sigv4/sign.ts';
+import type { Alias } from './config.ts';
+import { McError } from './error.ts';
+import type { Http, HttpResponse } from './http.ts';
+import { isAdminRetried, withRetries } from './retry.ts';
+import { readBounded, readServerError } from './server-error.ts';
+
+export type AdminClientDeps = {
+  readonly http: Http;
+  readonly alias: Alias;
+  readonly signal: AbortSignal;
+  now(): number;
+};
+
+export type HealthAnswer = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly elapsedMs: number;
+};
+
+const answerBytesMax = 64 * 1024 * 1024;
+
+/** A client of one alias's admin API. */
+export class AdminClient {
+  readonly alias: Alias;
+  readonly origin: string;
+  readonly #deps: AdminClientDeps;
+
+  constructor(deps: AdminClientDeps) {
+    this.#deps = deps;
+    this.alias = deps.alias;
+    this.origin = deps.alias.url.replace(/\/$/, '');
+  }
+
+  /**
+   * Sends one admin call and returns the parsed JSON, or undefined for an empty body. `path` is absolute.
+   * Throws `server` for any status but 200 and 204, and `transport` for an answer that is not JSON.
+   */
+  async call(
+    method: string,
+    path: string,
+    query: Readonly<Record<string, string>> = {},
+  ): Promise<unknown> {
+    const text = Object.entries(query)
+      .sort(([left], [right]) => (left < right ? -1 : 1))
+      .map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll('*', '%2A')}`)
+      .join('&');
+    const target = text === '' ? path : `${path}?${text}`;
+    const rules = { signal: this.#deps.signal, isRetried: isAdminRetried };
+    const response = await withRetries(rules, () => this.#attempt(method, target));
+    const body = await readBounded(response.body, answerBytesMax);
+    if (body.length === 0) return undefined;
+    try {
+      return JSON.parse(Buffer.from(body).toString('utf8')) as unknown;
+    } catch (cause) {
+      throw new McError('transport', 'the server sent an answer that is not JSON', { cause });
+    }
+  }
+
+  /** An anonymous health call; any status is an answer. Throws `transport`. */
+  async health(path: string, timeoutMs: number): Promise<HealthAnswer> {
+    const started = performance.now();
+    const response = await this.#deps.http.send({
+      method: 'GET',
+      origin: this.origin,
+      target: path,
+      headers: { host: new URL(this.origin).host },
+      timeoutMs,
+    });
+    await readBounded(response.body, answerBytesMax);
+    return {
+      status: response.status,
+      headers: response.headers,
+      elapsedMs: performance.now() - started,
+    };
+  }
+
+  async #attempt(method: string, target: string): Promise<HttpResponse> {
+    const { accessKey, secretKey, sessionToken } = this.alias;
+    const { headers } = signRequest({
+      method,
+      target,
+      headers: { host: new URL(this.origin).host, 'accept-encoding': 'identity' },
+      credentials: { accessKey, secretKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
+      region: '',
+      timeMs: this.#deps.now(),
+      payload: { kind: 'empty' },
+    });
+    const response = await this.#deps.http.send({
+      method,
+      origin: this.origin,
+      target,
+      headers: method === 'GET' ? headers : { ...headers, 'content-length': '0' },
+    });
+    if (response.status === 200 || response.status === 204) return response;
+    throw await readServerError(response, { isAdmin: true });
+  }
+}

@@ -1,0 +1,157 @@
+// The local side of copies, listings and mirrors: walking folders, looking at files, and writing a file so
+// that it appears whole or not at all.
+
+import { randomBytes } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { mkdir, readdir, rename, stat, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+
+import { McError } from './error.ts';
+
+/** A file or folder below `root`. `name` is relative, with `/`, and ends in `/` for a folder. */
+export type LocalEntry = {
+  readonly name: string;
+  readonly path: string;
+  readonly isFolder: boolean;
+  readonly sizeBytes: number;
+  readonly modifiedMs: number;
+};
+
+/** The absolute path of an argument. */
+export function listLocalPath(text: string): string {
+  return path.resolve(text);
+}
+
+/** Throws `local-missing`. */
+export async function statLocal(file: string): Promise<Stats> {
+  try {
+    return await stat(file);
+  } catch (error) {
+    throw localError(error, file);
+  }
+}
+
+/** An error of the file system with the client's own sentence where there is one. */
+export function localError(error: unknown, file: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new McError('local-missing', `Requested path \`${file}\` not found`, {
+      detail: { Path: file },
+      cause: error,
+    });
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new McError('local', `Insufficient permissions to access this path \`${file}\``, {
+      detail: { Path: file },
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** The entries of one folder, by name; with `isRecursive` all files below it and no folders. */
+export async function* walkLocal(
+  root: string,
+  options: { isRecursive: boolean; below?: string },
+): AsyncGenerator<LocalEntry> {
+  const below = options.below ?? '';
+  const names = (await readdir(path.join(root, below))).sort();
+  for (const name of names) {
+    const relative = below + name;
+    const file = path.join(root, relative);
+    let info: Stats;
+    try {
+      info = await stat(file);
+    } catch {
+      continue; // removed meanwhile, or a link to nowhere
+    }
+    if (info.isDirectory() && options.isRecursive) {
+      yield* walkLocal(root, { isRecursive: true, below: `${relative}/` });
+    } else if (info.isDirectory() || info.isFile()) {
+      yield {
+        name: info.isDirectory() ? `${relative}/` : relative,
+        path: file,
+        isFolder: info.isDirectory(),
+        sizeBytes: info.size,
+        modifiedMs: info.mtimeMs,
+      };
+    }
+  }
+}
+
+/** The bytes of a file, or of a part of it. */
+export function readFileRange(
+  file: string,
+  range?: { start: number; sizeBytes: number },
+): AsyncIterable<Uint8Array> {
+  if (range === undefined) return createReadStream(file, { highWaterMark: 1024 * 1024 });
+  if (range.sizeBytes === 0) return emptyBody();
+  const end = range.start + range.sizeBytes - 1;
+  return createReadStream(file, { start: range.start, end, highWaterMark: 1024 * 1024 });
+}
+
+// oxlint-disable-next-line require-yield
+async function* emptyBody(): AsyncGenerator<Uint8Array> {}
+
+/**
+ * Writes a file beside its place and renames it when it is whole. `append` continues at `start`: it is how a
+ * broken download goes on. The temporary file is removed on failure.
+ */
+export async function writeWhole(
+  file: string,
+  source: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true });
+  const temporary = `${file}.${randomBytes(6).toString('hex')}.part`;
+  try {
+    await pipeline(source, createWriteStream(temporary, { flags: 'wx' }), { signal });
+    await rename(temporary, file);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw localError(error, file);
+  }
+}
+
+const typesByExtension: Readonly<Record<string, string>> = {
+  bin: 'application/octet-stream',
+  bz2: 'application/x-bzip2',
+  css: 'text/css',
+  csv: 'text/csv',
+  gif: 'image/gif',
+  gz: 'application/gzip',
+  htm: 'text/html',
+  html: 'text/html',
+  ico: 'image/x-icon',
+  jpeg: 'image/jpeg',
+  jpg: 'image/jpeg',
+  js: 'application/javascript',
+  json: 'application/json',
+  md: 'text/markdown',
+  mjs: 'application/javascript',
+  mp3: 'audio/mpeg',
+  mp4: 'video/mp4',
+  parquet: 'application/vnd.apache.parquet',
+  pdf: 'application/pdf',
+  png: 'image/png',
+  svg: 'image/svg+xml',
+  tar: 'application/x-tar',
+  tgz: 'application/gzip',
+  txt: 'text/plain',
+  wasm: 'application/wasm',
+  webm: 'video/webm',
+  webp: 'image/webp',
+  xml: 'text/xml',
+  yaml: 'text/yaml',
+  yml: 'text/yaml',
+  zip: 'application/zip',
+  zst: 'application/zstd',
+};
+
+/** The content type that a name suggests. */
+export function contentTypeOf(name: string): string {
+  const extension = path.extname(name).slice(1).toLowerCase();
+  return typesByExtension[extension] ?? 'application/octet-stream';
+}

@@ -1,0 +1,127 @@
+// Completing an upload: see `multipart.ts` for the story. A call that succeeded is remembered for a day, so that
+// a client that missed the answer may ask again.
+
+import { assertPartOrder, completeFrom, selectParts } from './complete-checks.ts';
+import { type Change, commitCurrent } from './current.ts';
+import { completedEntry, garbageEntry, partsRange } from './keys.ts';
+import type { KvCheck } from './kv.ts';
+import { findUpload, type LoadedUpload, noSuchUpload } from './multipart.ts';
+import { nullVersionId, wholeSeconds } from './objects.ts';
+import {
+  decodeObject,
+  decodePart,
+  encodeGarbage,
+  encodeObject,
+  type ObjectRecord,
+  type PartRecord,
+  toObjectInfo,
+} from './records.ts';
+import type { StoreContext } from './store-context.ts';
+import type { CompleteUploadInput, ObjectInfo } from './types.ts';
+import { dropUploadParts } from './upload-parts.ts';
+import { listAll } from './usage.ts';
+
+const rememberedMs = 86_400_000;
+
+type LoadedPart = { readonly part: PartRecord; readonly check: KvCheck };
+
+export async function completeUpload(
+  context: StoreContext,
+  input: CompleteUploadInput,
+): Promise<ObjectInfo> {
+  const { bucket, place, check } = await findUpload(context, input);
+  if (!check) return answerAgain(context, input);
+  assertPartOrder(input.parts);
+  const target = { bucket, key: input.key, name: place.name };
+  let made: ObjectRecord | undefined;
+  const plan = async (): Promise<Change | undefined> => {
+    made = undefined;
+    const upload = await findUpload(context, input);
+    // Another call was faster: its outcome is ours.
+    if (!upload.record || !upload.check) return undefined;
+    const { record, change } = await planCompletion(context, input, upload as LoadedUpload);
+    made = record;
+    return change;
+  };
+  await commitCurrent(context, target, plan, input.conditions);
+  if (!made) return answerAgain(context, input);
+  // Parts that were uploaded but not listed; whatever fails here is done by the sweep.
+  await dropUploadParts(context, place).catch((error: unknown) => {
+    context.log.warn('unused parts of an upload are left to the sweep', { error });
+  });
+  return toObjectInfo(input.bucket, input.key, made);
+}
+
+/** The outcome of an earlier call. Throws `NoSuchUpload` when there was none. */
+async function answerAgain(context: StoreContext, input: CompleteUploadInput): Promise<ObjectInfo> {
+  const { place } = await findUpload(context, input);
+  const entry = await context.kv.get(completedEntry(place));
+  if (!entry) throw noSuchUpload(input);
+  return toObjectInfo(input.bucket, input.key, decodeObject(entry.value));
+}
+
+async function planCompletion(
+  context: StoreContext,
+  input: CompleteUploadInput,
+  upload: LoadedUpload,
+): Promise<{ readonly record: ObjectRecord; readonly change: Change }> {
+  const stored = await loadParts(context, upload);
+  const byNumber = new Map([...stored].map(([number, { part }]) => [number, part]));
+  const parts = selectParts(input, byNumber);
+  const completed = completeFrom(upload.record, input, parts);
+  const { attributes, owner, envelope } = upload.record;
+  const record: ObjectRecord = {
+    versionId: nullVersionId,
+    etag: completed.etag,
+    sizeBytes: completed.sizeBytes,
+    modifiedMs: wholeSeconds(context.now()),
+    attributes,
+    owner,
+    ...(envelope ? { envelope } : {}),
+    ...(completed.checksum ? { checksum: completed.checksum } : {}),
+    parts,
+  };
+  return { record, change: { record, ...describe(context, upload, { record, stored }) } };
+}
+
+/** The parts' entries go, their bytes stay with the object; what is left over is the sweep's. */
+function describe(
+  context: StoreContext,
+  upload: LoadedUpload,
+  made: {
+    readonly record: ObjectRecord;
+    readonly stored: ReadonlyMap<number, LoadedPart>;
+  },
+): Omit<Change, 'record'> {
+  const { place } = upload;
+  const checks = [upload.check];
+  for (const { number } of made.record.parts ?? []) {
+    const loaded = made.stored.get(number);
+    if (loaded) checks.push(loaded.check);
+  }
+  const nowMs = context.now();
+  const entryKey = completedEntry(place);
+  const forget = encodeGarbage({ kind: 'entries', entryKeys: [entryKey] });
+  const leftOver = encodeGarbage({ kind: 'upload', ...place });
+  return {
+    checks,
+    deletes: checks.map((check) => check.entryKey),
+    puts: [
+      { entryKey, value: encodeObject(made.record) },
+      { entryKey: garbageEntry(nowMs + rememberedMs), value: forget },
+      { entryKey: garbageEntry(nowMs), value: leftOver },
+    ],
+  };
+}
+
+async function loadParts(
+  context: StoreContext,
+  upload: LoadedUpload,
+): Promise<Map<number, LoadedPart>> {
+  const parts = new Map<number, LoadedPart>();
+  for await (const { entryKey, value, version } of listAll(context, partsRange(upload.place))) {
+    const part = decodePart(value);
+    parts.set(part.number, { part, check: { entryKey, version } });
+  }
+  return parts;
+}

@@ -1,0 +1,278 @@
+// Multipart uploads, as a story. Create makes the upload's entry, with its object key sealed in it (one KMS
+// call). Every part is stored like an object of its own, under the part's key, and commits its entry against
+// the upload's, so no part can slip into an upload that is over. Complete reads the parts, checks everything
+// the client said about them, and in one commit makes the object, which takes the parts' stored bytes over
+// without copying, and removes the upload. It depends on every part it read: a part replaced meanwhile makes
+// it look again. Abort removes the upload first and the parts after it.
+
+import { deriveDataKey } from '../sse/object-data.ts';
+import { openSseS3Key } from '../sse/sse-s3.ts';
+import { type BodyResult, discardBody, takeBody } from './body.ts';
+import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
+import { partChecksum } from './complete-checks.ts';
+import { dropStored, putsOfStored } from './current.ts';
+import {
+  createId,
+  encodeName,
+  garbageEntry,
+  isId,
+  partEntry,
+  partsRange,
+  type UploadPlace,
+  uploadEntry,
+} from './keys.ts';
+import type { KvCheck, KvPut } from './kv.ts';
+import { putBytesMax, startKey, wholeSeconds } from './objects.ts';
+import {
+  decodePart,
+  decodeUpload,
+  encodeGarbage,
+  encodePart,
+  encodeUpload,
+  type PartRecord,
+  toPartInfo,
+  type UploadRecord,
+} from './records.ts';
+import type { StoreContext } from './store-context.ts';
+import {
+  type CreateUploadInput,
+  type ListPartsPage,
+  type ListPartsQuery,
+  type PartInfo,
+  type PutPartInput,
+  StoreError,
+  type UploadInfo,
+  type UploadRef,
+} from './types.ts';
+import { dropUploadParts } from './upload-parts.ts';
+
+const partNumberMax = 10_000;
+const attemptsMax = 50;
+
+export type LoadedUpload = {
+  readonly bucket: LoadedBucket;
+  readonly place: UploadPlace;
+  readonly record: UploadRecord;
+  /** Makes a commit depend on the upload being there. */
+  readonly check: KvCheck;
+};
+
+export async function createUpload(
+  context: StoreContext,
+  input: CreateUploadInput,
+): Promise<UploadInfo> {
+  const name = encodeName(input.key);
+  const bucket = await loadBucketForWrite(context, input.bucket);
+  const key = startKey(context, { bucket, key: input.key, name }, input.encryption);
+  try {
+    const envelope = await key?.envelope;
+    const nowMs = context.now();
+    const place = { bucketId: bucket.record.id, name, uploadId: createId(nowMs) };
+    const record: UploadRecord = {
+      initiatedMs: wholeSeconds(nowMs),
+      owner: input.owner,
+      attributes: input.attributes,
+      ...(envelope ? { envelope } : {}),
+      ...(input.checksum ? { checksum: input.checksum } : {}),
+    };
+    await commitUpload(context, bucket, place, record);
+    return toUploadInfo(input.bucket, input.key, place.uploadId, record);
+  } finally {
+    key?.wipe();
+  }
+}
+
+async function commitUpload(
+  context: StoreContext,
+  bucket: LoadedBucket,
+  place: UploadPlace,
+  record: UploadRecord,
+): Promise<void> {
+  const puts = [{ entryKey: uploadEntry(place), value: encodeUpload(record) }];
+  let { check } = bucket;
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    if ((await context.kv.commit({ checks: [check], puts })) === 'committed') return;
+    const loaded = await loadBucketForWrite(context, bucket.name);
+    if (!loaded.record.id.equals(bucket.record.id)) {
+      throw new StoreError('NoSuchBucket', 'The specified bucket does not exist');
+    }
+    check = loaded.check;
+  }
+  throw tooBusy();
+}
+
+/** The upload, or undefined when it is over or never was. Throws `NoSuchBucket`. */
+export async function findUpload(
+  context: StoreContext,
+  ref: UploadRef,
+): Promise<{ readonly bucket: LoadedBucket; readonly place: UploadPlace } & Partial<LoadedUpload>> {
+  const name = encodeName(ref.key);
+  const bucket = await loadBucket(context, ref.bucket);
+  if (!isId(ref.uploadId)) throw noSuchUpload(ref);
+  const place = { bucketId: bucket.record.id, name, uploadId: ref.uploadId };
+  const entryKey = uploadEntry(place);
+  const entry = await context.kv.get(entryKey);
+  if (!entry) return { bucket, place };
+  const check = { entryKey, version: entry.version };
+  return { bucket, place, record: decodeUpload(entry.value), check };
+}
+
+/** Throws `NoSuchBucket`, `NoSuchUpload`. */
+export async function loadUpload(context: StoreContext, ref: UploadRef): Promise<LoadedUpload> {
+  const { bucket, place, record, check } = await findUpload(context, ref);
+  if (!record || !check) throw noSuchUpload(ref);
+  return { bucket, place, record, check };
+}
+
+export async function getUpload(context: StoreContext, ref: UploadRef): Promise<UploadInfo> {
+  const { record } = await loadUpload(context, ref);
+  return toUploadInfo(ref.bucket, ref.key, ref.uploadId, record);
+}
+
+export async function putPart(context: StoreContext, input: PutPartInput): Promise<PartInfo> {
+  const { partNumber } = input;
+  if (!Number.isInteger(partNumber) || partNumber < 1 || partNumber > partNumberMax) {
+    throw new StoreError(
+      'InvalidArgument',
+      'Part number must be an integer between 1 and 10000, inclusive',
+      { details: { ArgumentName: 'partNumber', ArgumentValue: String(partNumber) } },
+    );
+  }
+  const upload = await loadUpload(context, input);
+  const checksum = partChecksum(upload.record, input.checksum);
+  const dataKey = startPartKey(context, input, upload.record);
+  try {
+    const { checksum: _, ...plain } = input;
+    const body = { ...plain, ...(checksum ? { checksum } : {}) };
+    const taken = await takeBody(context, body, { dataKey, sizeBytesMax: putBytesMax });
+    try {
+      return await commitPart(context, input, upload, taken);
+    } catch (error) {
+      await discardBody(context, taken);
+      throw error;
+    }
+  } finally {
+    dataKey?.then((key) => key.fill(0)).catch(() => undefined);
+  }
+}
+
+/** The part's key, beside the body: one KMS call when the upload is encrypted. */
+function startPartKey(
+  context: StoreContext,
+  ref: PutPartInput,
+  record: UploadRecord,
+): Promise<Buffer> | undefined {
+  const { envelope } = record;
+  if (!envelope) return undefined;
+  if (!context.kms) {
+    throw new StoreError('KmsNotConfigured', 'The upload is encrypted but KMS is not configured.');
+  }
+  const place = { bucket: ref.bucket, key: ref.key };
+  const started = openSseS3Key(context.kms, place, envelope).then((oek) => {
+    const key = deriveDataKey(oek, ref.partNumber);
+    oek.fill(0);
+    return key;
+  });
+  started.catch(() => undefined);
+  return started;
+}
+
+async function commitPart(
+  context: StoreContext,
+  input: PutPartInput,
+  upload: LoadedUpload,
+  body: BodyResult,
+): Promise<PartInfo> {
+  const part: PartRecord = {
+    number: input.partNumber,
+    sizeBytes: body.sizeBytes,
+    etag: body.etag,
+    modifiedMs: wholeSeconds(context.now()),
+    ...(body.checksum ? { checksum: body.checksum } : {}),
+    place: body.place,
+    storedBytes: body.storedBytes,
+  };
+  const entryKey = partEntry(upload.place, input.partNumber);
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    const before = await context.kv.get(entryKey);
+    const puts: KvPut[] = [{ entryKey, value: encodePart(part) }];
+    puts.push(...putsOfStored(body, body.inlineBytes));
+    const deletes: Uint8Array[] = [];
+    if (before) dropStored(context, [decodePart(before.value)], { puts, deletes });
+    const checks = [upload.check, { entryKey, version: before?.version ?? ('absent' as const) }];
+    if ((await context.kv.commit({ checks, puts, deletes })) === 'committed') {
+      return toPartInfo(part);
+    }
+    await loadUpload(context, input);
+  }
+  throw tooBusy();
+}
+
+export async function listParts(
+  context: StoreContext,
+  query: ListPartsQuery,
+): Promise<ListPartsPage> {
+  const { place, record } = await loadUpload(context, query);
+  const upload = toUploadInfo(query.bucket, query.key, query.uploadId, record);
+  if (query.limit < 1 || query.afterPart >= partNumberMax) {
+    return { upload, parts: [], isTruncated: false };
+  }
+  const start = partEntry(place, Math.max(query.afterPart, 0) + 1);
+  const { end } = partsRange(place);
+  const entries = await context.kv.list({ start, end, limit: query.limit + 1 });
+  const parts = entries.slice(0, query.limit).map((entry) => toPartInfo(decodePart(entry.value)));
+  return { upload, parts, isTruncated: entries.length > query.limit };
+}
+
+export async function abortUpload(context: StoreContext, ref: UploadRef): Promise<void> {
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    const { place, check } = await loadUpload(context, ref);
+    const garbage = encodeGarbage({ kind: 'upload', ...place });
+    const outcome = await context.kv.commit({
+      checks: [check],
+      puts: [{ entryKey: garbageEntry(context.now()), value: garbage }],
+      deletes: [check.entryKey],
+    });
+    if (outcome === 'conflict') continue;
+    // Whatever fails here is done by the sweep.
+    await dropUploadParts(context, place).catch((error: unknown) => {
+      context.log.warn('parts of an aborted upload are left to the sweep', { error });
+    });
+    return;
+  }
+  throw tooBusy();
+}
+
+export function toUploadInfo(
+  bucket: string,
+  key: string,
+  uploadId: string,
+  record: UploadRecord,
+): UploadInfo {
+  const { initiatedMs, owner, attributes, envelope, checksum } = record;
+  return {
+    bucket,
+    key,
+    uploadId,
+    initiatedMs,
+    owner,
+    attributes,
+    ...(envelope ? { encryption: { kind: 'sse-s3', keyName: envelope.keyName } } : {}),
+    ...(checksum ? { checksum } : {}),
+  };
+}
+
+export function noSuchUpload(ref: UploadRef): StoreError {
+  return new StoreError(
+    'NoSuchUpload',
+    'The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.',
+    { details: { UploadId: ref.uploadId } },
+  );
+}
+
+function tooBusy(): StoreError {
+  return new StoreError(
+    'StorageUnavailable',
+    'The upload is being written by too many requests at the same time. Please try again.',
+  );
+}

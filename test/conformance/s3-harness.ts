@@ -1,0 +1,207 @@
+// A whole S3 edge for tests: the real handler over memory engines and a real TCP port, with official
+// clients, hand-signed requests and raw sockets to drive it.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { S3Client } from '@aws-sdk/client-s3';
+import { Client as MinioClient } from 'minio';
+import { openMemoryBlobStore } from '../../src/blob/memory.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { parseXml, type XmlElement } from '../../src/base/xml.ts';
+import { rootCredentialsSource } from '../../src/iam/root-credentials.ts';
+import { openMemoryKv } from '../../src/kv/memory.ts';
+import { configureS3Server, createS3Handler, type S3Limits } from '../../src/s3/handler.ts';
+import { type SigningPayload, signRequest } from '../../src/sigv4/sign.ts';
+import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
+import { openObjectStore } from '../../src/store/object-store.ts';
+import type { ObjectStore } from '../../src/store/types.ts';
+import { type S3TestAnswer, s3TestClient } from '../support/s3-test-client.ts';
+import { VectorKms } from '../support/vector-kms.ts';
+
+export const accessKey = 'tester';
+export const secretKey = 'tester-secret';
+export const masterKeyName = 'test-key';
+
+export type Harness = {
+  readonly port: number;
+  readonly host: string;
+  readonly store: ObjectStore;
+  readonly kms: VectorKms;
+  readonly blobs: ReturnType<typeof openMemoryBlobStore>;
+  readonly server: Server;
+  readonly sdk: S3Client;
+  readonly minio: MinioClient;
+  /** One signed request. */
+  send(
+    method: string,
+    target: string,
+    options?: { headers?: Record<string, string>; body?: Uint8Array | string },
+  ): Promise<S3TestAnswer>;
+  /** `status Code` of a request that is refused, `status` of one that is not. */
+  outcome(
+    method: string,
+    target: string,
+    options?: { headers?: Record<string, string>; body?: Uint8Array | string },
+  ): Promise<string>;
+  /** The text of a signed request up to and with the empty line. */
+  head(
+    method: string,
+    target: string,
+    options: { headers?: Record<string, string>; payload?: SigningPayload },
+  ): string;
+  close(): Promise<void>;
+};
+
+export type HarnessOptions = {
+  readonly withoutKms?: boolean;
+  readonly domains?: readonly string[];
+  readonly limits?: S3Limits;
+  readonly wrap?: (store: ObjectStore) => ObjectStore;
+};
+
+/** Starts a server on a free port of the loopback. */
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
+  const kms = new VectorKms({
+    defaultKeyName: masterKeyName,
+    masterKeys: { [masterKeyName]: createHash('sha256').update('master').digest() },
+  });
+  const blobs = openMemoryBlobStore();
+  const opened = await openObjectStore({
+    kv: openMemoryKv(),
+    blobs,
+    kms: options.withoutKms === true ? undefined : kms,
+    log: silentLog,
+    settings: { isAutoEncrypting: false },
+  });
+  const store = options.wrap?.(opened) ?? opened;
+  const credentials = rootCredentialsSource(() => ({ accessKey, secretKey }));
+  const handler = createS3Handler({
+    store,
+    log: silentLog,
+    region: 'us-east-1',
+    domains: options.domains ?? [],
+    auth: { credentials, signingKeys: new SigningKeyCache(), region: 'us-east-1', now: Date.now },
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
+  });
+  const server = createServer();
+  configureS3Server(server, handler, options.limits);
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  // A server that listens on TCP has an address object.
+  const { port } = server.address() as AddressInfo;
+  const host = `127.0.0.1:${port}`;
+  const sdk = new S3Client({
+    region: 'us-east-1',
+    endpoint: `http://${host}`,
+    forcePathStyle: true,
+    credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
+    maxAttempts: 1,
+  });
+  const client = s3TestClient({ port, accessKey, secretKey });
+  const send: Harness['send'] = (method, target, { headers = {}, body } = {}) => {
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+    return client.send({
+      method,
+      target,
+      headers,
+      ...(bytes === undefined ? {} : { body: bytes }),
+    });
+  };
+  return {
+    port,
+    host,
+    store,
+    kms,
+    blobs,
+    server,
+    sdk,
+    minio: new MinioClient({ endPoint: '127.0.0.1', port, useSSL: false, accessKey, secretKey }),
+    send,
+    outcome: async (method, target, request) => {
+      const answer = await send(method, target, request);
+      const code = method === 'HEAD' ? answer.headers['x-minio-error-code'] : codeOf(answer);
+      return [answer.status, code].filter((item) => item !== undefined).join(' ');
+    },
+    head: (method, target, { headers = {}, payload = { kind: 'empty' } }) => {
+      const signed = signRequest({
+        method,
+        target,
+        headers: { host, ...headers },
+        credentials: { accessKey, secretKey },
+        region: 'us-east-1',
+        timeMs: Date.now(),
+        payload,
+      });
+      const lines = Object.entries(signed.headers).map(([name, value]) => `${name}: ${value}`);
+      return `${method} ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`;
+    },
+    close: async () => {
+      sdk.destroy();
+      client.close();
+      server.closeAllConnections();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      await opened.close();
+    },
+  };
+}
+
+/** The error code in an answer's body. */
+export function codeOf(answer: S3TestAnswer): string | undefined {
+  return /<Code>([^<]*)<\/Code>/.exec(answer.body.toString())?.[1];
+}
+
+/** The body of an answer as XML. */
+export function xmlOf(answer: S3TestAnswer): XmlElement {
+  return parseXml(answer.body, { maxBytes: 10_000_000 });
+}
+
+/** The texts of all elements with that name, in document order. */
+export function textsOf(element: XmlElement, name: string): string[] {
+  const own = element.name === name ? [element.text] : [];
+  return [...own, ...element.children.flatMap((child) => textsOf(child, name))];
+}
+
+/** A name for a bucket of one test. */
+export function freshBucket(): string {
+  return `b-${randomBytes(8).toString('hex')}`;
+}
+
+/** A raw connection that collects what comes back. */
+export class RawConnection {
+  readonly socket: Socket;
+  received = '';
+  isClosed = false;
+  readonly closed: Promise<void>;
+
+  constructor(port: number) {
+    this.socket = connect(port, '127.0.0.1');
+    this.socket.on('data', (bytes: Buffer) => {
+      this.received += bytes.toString('latin1');
+    });
+    this.socket.on('error', () => undefined);
+    this.closed = new Promise((resolve) => {
+      this.socket.on('close', () => {
+        this.isClosed = true;
+        resolve();
+      });
+    });
+  }
+
+  write(data: string | Uint8Array): void {
+    this.socket.write(data);
+  }
+
+  /** Resolves when the text has come in; rejects when the connection ends before. */
+  async waitFor(text: string): Promise<void> {
+    while (!this.received.includes(text)) {
+      if (this.isClosed) throw new Error(`connection closed before ${text}: ${this.received}`);
+      await new Promise((resolve) => {
+        setTimeout(resolve, 5);
+      });
+    }
+  }
+}

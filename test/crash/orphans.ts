@@ -1,0 +1,96 @@
+// Looks at a stopped data directory from the inside: after a sweep with no grace, every stored blob and every
+// inline value is named by exactly one record, every record's bytes are there, and the index of the master keys
+// names exactly the encrypted objects.
+
+import path from 'node:path';
+import { silentLog } from '../../src/base/log.ts';
+import { openFileBlobStore } from '../../src/blob/files.ts';
+import { openLmdbKv } from '../../src/kv/lmdb.ts';
+import type { Kms } from '../../src/sse/kms.ts';
+import { openBackend } from '../../src/store/backend.ts';
+import type { BlobStore } from '../../src/store/blob-store.ts';
+import { openObjectStore } from '../../src/store/object-store.ts';
+import { rangeOf } from '../../src/store/keys.ts';
+import type { Kv } from '../../src/store/kv.ts';
+import { decodeObject, decodePart, type StoredBytes } from '../../src/store/records.ts';
+import { listAll } from '../../src/store/usage.ts';
+
+type Named = { readonly inline: Set<string>; readonly blobs: Set<string>; encrypted: number };
+
+function note(named: Named, bytes: StoredBytes): void {
+  if (bytes.place.kind === 'none') return;
+  (bytes.place.kind === 'inline' ? named.inline : named.blobs).add(bytes.place.id);
+}
+
+async function readNamed(kv: Kv): Promise<Named> {
+  const named: Named = { inline: new Set(), blobs: new Set(), encrypted: 0 };
+  for await (const entry of listAll({ kv }, rangeOf('current'))) {
+    const record = decodeObject(entry.value);
+    if (record.envelope !== undefined) named.encrypted += 1;
+    for (const bytes of record.parts ?? (record.data === undefined ? [] : [record.data]))
+      note(named, bytes);
+  }
+  for await (const entry of listAll({ kv }, rangeOf('part'))) note(named, decodePart(entry.value));
+  return named;
+}
+
+async function idsOf(kv: Kv, table: 'inline' | 'blob'): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for await (const entry of listAll({ kv }, rangeOf(table))) {
+    ids.add(Buffer.from(entry.entryKey.subarray(1)).toString('hex'));
+  }
+  return ids;
+}
+
+async function blobFiles(blobs: BlobStore): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for await (const blob of blobs.list()) ids.add(blob.id);
+  return ids;
+}
+
+function difference(what: string, a: ReadonlySet<string>, b: ReadonlySet<string>): string[] {
+  return [...a].filter((id) => !b.has(id)).map((id) => `${what}: ${id}`);
+}
+
+/** Sweeps a stopped data directory and returns everything that is left over or missing. */
+export async function findLeftovers(dataDir: string, kms: Kms | undefined): Promise<string[]> {
+  const engine = openLmdbKv(path.join(dataDir, 'meta'));
+  const blobs = await openFileBlobStore(path.join(dataDir, 'blobs'));
+  try {
+    const { kv } = await openBackend({ kv: engine, kms, log: silentLog });
+    const store = await openObjectStore({
+      kv,
+      blobs,
+      kms,
+      log: silentLog,
+      settings: { isAutoEncrypting: false, garbageGraceMs: 0, orphanGraceMs: 0 },
+      // Everything is due: the real time plus a day.
+      now: () => Date.now() + 86_400_000,
+    });
+    await store.sweep({ withOrphans: true });
+    await store.close();
+    const named = await readNamed(kv);
+    const [inline, blobEntries, files] = [
+      await idsOf(kv, 'inline'),
+      await idsOf(kv, 'blob'),
+      await blobFiles(blobs),
+    ];
+    let indexed = 0;
+    for await (const entry of listAll({ kv }, rangeOf('protects')))
+      indexed += entry.entryKey.length > 0 ? 1 : 0;
+    return [
+      ...difference('inline value that no record names', inline, named.inline),
+      ...difference('inline value missing', named.inline, inline),
+      ...difference('blob file that no record names', files, named.blobs),
+      ...difference('blob file missing', named.blobs, files),
+      ...difference('blob entry without a file', blobEntries, files),
+      ...difference('blob file without an entry', files, blobEntries),
+      ...(indexed === named.encrypted
+        ? []
+        : [`the index names ${indexed} objects, ${named.encrypted} are encrypted`]),
+    ];
+  } finally {
+    await blobs.close();
+    await engine.close();
+  }
+}
