@@ -17,7 +17,7 @@ mkdirSync(bin, { recursive: true });
 const versions = {
   mc: 'v0.0.0-20251106162529-77f82e18b540',
   minio: 'latest',
-  python: ['boto3==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
+  python: ['boto3[crt]==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
 };
 
 type Step = {
@@ -42,7 +42,9 @@ const steps: readonly Step[] = [
   },
   {
     what: 'boto3, awscli and s3cmd',
-    isThere: () => ['aws', 's3cmd'].every((name) => existsSync(path.join(venv, 'bin', name))),
+    isThere: () =>
+      ['aws', 's3cmd'].every((name) => existsSync(path.join(venv, 'bin', name))) &&
+      spawnSync(path.join(venv, 'bin/python'), ['-c', 'import boto3, awscrt']).status === 0,
     commands: [
       ['python3', '-m', 'venv', venv],
       [path.join(venv, 'bin/pip'), 'install', '--quiet', ...versions.python],

@@ -9,10 +9,7 @@ export const adminErrors = {
   AccessDenied: [403, 'Access Denied.'],
   BadRequest: [400, 'The request is malformed.'],
   InternalError: [500, 'We encountered an internal error, please try again.'],
-  InvalidAccessKeyId: [
-    403,
-    'The Access Key Id you provided does not exist in our records.',
-  ],
+  InvalidAccessKeyId: [403, 'The Access Key Id you provided does not exist in our records.'],
   InvalidArgument: [400, 'Invalid argument.'],
   MalformedPOSTRequest: [400, 'The action of the request is not known.'],
   EntityTooLarge: [400, 'The body of the request is too large.'],

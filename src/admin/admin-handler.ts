@@ -27,7 +27,7 @@ export function createAdminHandler(
   deps: AdminHandlerDeps,
 ): (req: IncomingMessage, res: ServerResponse) => Promise<void> {
   return async (req, res) => {
-    const [path = '', query = ''] = splitTarget(req.url ?? '');
+    const [path, query] = splitTarget(req.url ?? '');
     const requestId = randomBytes(8).toString('hex').toUpperCase();
     const parts = deps.parts();
     try {
@@ -38,7 +38,12 @@ export function createAdminHandler(
       if (!known) parts.log.error('an admin call failed', { path, error: describe(error) });
       const refusal = known ?? new AdminError('InternalError');
       if (!req.complete) res.shouldKeepAlive = false;
-      sendJson(res, refusal.status, requestId, formatAdminError(refusal, { resource: path, requestId }));
+      sendJson(
+        res,
+        refusal.status,
+        requestId,
+        formatAdminError(refusal, { resource: path, requestId }),
+      );
     }
   };
 }

@@ -68,7 +68,11 @@ function replyCluster(
   else reply(res, 503, { ...headers, 'x-minio-server-status': 'offline' });
 }
 
-function reply(res: ServerResponse, status: number, headers: Readonly<Record<string, string>>): void {
+function reply(
+  res: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+): void {
   res.writeHead(status, { ...headers, 'content-length': '0' });
   res.end();
 }

@@ -41,7 +41,13 @@ export const adminRoutes: readonly AdminRoute[] = [
   { under: 'kms', method: 'GET', path: '/metrics', action: 'kms:Metrics', handler: showKmsMetrics },
   { under: 'kms', method: 'GET', path: '/apis', action: 'kms:API', handler: showKmsApis },
   { under: 'kms', method: 'GET', path: '/version', action: 'kms:Version', handler: showKmsVersion },
-  { under: 'kms', method: 'POST', path: '/key/create', action: 'kms:CreateKey', handler: createKey },
+  {
+    under: 'kms',
+    method: 'POST',
+    path: '/key/create',
+    action: 'kms:CreateKey',
+    handler: createKey,
+  },
   { under: 'kms', method: 'GET', path: '/key/list', action: 'kms:ListKeys', handler: listKeys },
   {
     under: 'kms',
@@ -50,7 +56,13 @@ export const adminRoutes: readonly AdminRoute[] = [
     action: 'kms:KeyStatus',
     handler: showKeyStatus,
   },
-  { under: 'kms', method: 'GET', path: '/key/usage', action: 'kms:KeyStatus', handler: showKeyUsage },
+  {
+    under: 'kms',
+    method: 'GET',
+    path: '/key/usage',
+    action: 'kms:KeyStatus',
+    handler: showKeyUsage,
+  },
   {
     under: 'admin',
     method: 'POST',
@@ -84,8 +96,7 @@ export function findAdminRoute(method: string, path: string): AdminRoute | undef
   const place = splitPath(path);
   if (!place) return undefined;
   return adminRoutes.find(
-    (route) =>
-      route.under === place.under && route.method === method && route.path === place.rest,
+    (route) => route.under === place.under && route.method === method && route.path === place.rest,
   );
 }
 

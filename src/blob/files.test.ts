@@ -1,3 +1,5 @@
+// Blobs as files keep the contract of every blob store, and are private to their owner.
+
 import assert from 'node:assert/strict';
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -51,7 +51,8 @@ export function openMemoryBlobStore(now: () => number = Date.now): MemoryBlobs {
 function readerOf(id: BlobId, blob: Buffer, range: BlobRange): BlobReader {
   let isClosed = false;
   async function* iterate(): AsyncGenerator<Uint8Array> {
-    for (let start = range.start; start < range.end && !isClosed; start += chunkBytes) {
+    for (let start = range.start; start < range.end; start += chunkBytes) {
+      if (isClosed) return;
       const end = Math.min(start + chunkBytes, range.end);
       if (end > blob.length)
         throw new BlobError('truncated', `the blob ${id} is shorter than recorded`);

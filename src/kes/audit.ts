@@ -27,22 +27,35 @@ const levelNames: Readonly<Record<string, string>> = {
   8: 'ERROR',
 };
 
+/** Makes RFC 3339 texts of times; remembers the last, because many events share a millisecond. */
+export function createTimeFormatter(): (timeMs: number) => string {
+  let lastMs = Number.NaN;
+  let text = '';
+  return (timeMs) => {
+    if (timeMs !== lastMs) {
+      text = new Date(timeMs).toISOString();
+      lastMs = timeMs;
+    }
+    return text;
+  };
+}
+
 /** One `key=value` line, with its line break. Values with spaces, quotes or controls are quoted. */
 export function formatLine(
-  timeMs: number,
+  time: string,
   entry: { readonly level: number; readonly message: string },
   fields: Iterable<readonly [string, string]>,
 ): string {
   const level = levelNames[entry.level] ?? String(entry.level);
-  let line = `time=${isoTime(timeMs)} level=${level} msg=${quote(entry.message)}`;
+  let line = `time=${time} level=${level} msg=${quote(entry.message)}`;
   for (const [name, value] of fields) line += ` ${name}=${quoteIfNeeded(value)}`;
   return `${line}\n`;
 }
 
-/** The audit event as a line. */
-export function formatAuditLine(event: AuditEvent): string {
+/** The audit event as a line, with its time as text. */
+export function formatAuditLine(event: AuditEvent, time: string): string {
   return (
-    `time=${isoTime(event.timeMs)} level=INFO msg=${quote(describe(event))}` +
+    `time=${time} level=INFO msg=${quote(describe(event))}` +
     ` req.method=${event.method} req.path=${quoteIfNeeded(event.path)}` +
     ` req.ip=${event.ip} req.identity=${event.identity === '' ? '<unknown>' : event.identity}` +
     ` res.code=${event.status} res.time=${event.durationMs.toFixed(3)}ms\n`
@@ -76,10 +89,6 @@ function describe(event: AuditEvent): string {
     if (action !== undefined) return `secret key '${name}' ${action}`;
   }
   return event.status < 400 ? 'request served' : 'request refused';
-}
-
-function isoTime(timeMs: number): string {
-  return new Date(timeMs).toISOString();
 }
 
 function quote(text: string): string {

@@ -283,18 +283,18 @@ function readBody(source: IncomingMessage | ServerHttp2Stream, maxBytes: number)
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
+    const onData = (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > maxBytes) finish();
+    };
+    const onClose = () => reject(new KesHttpError(400, 'the request was cut off'));
     const finish = () => {
-      source.removeAllListeners('data');
+      source.off('data', onData).off('end', finish).off('close', onClose);
       const only = chunks.length === 1 ? chunks[0] : undefined;
       const whole = only ?? Buffer.concat(chunks);
       resolve(whole.length > maxBytes ? whole.subarray(0, maxBytes) : whole);
     };
-    source.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > maxBytes) finish();
-    });
-    source.once('end', finish);
-    source.once('close', () => reject(new KesHttpError(400, 'the request was cut off')));
+    source.on('data', onData).on('end', finish).on('close', onClose);
   });
 }

@@ -50,7 +50,7 @@ const notFound = { code: 'not-found' };
 
 test('concurrent misses of one name share one read', async () => {
   const { fake, cache } = setUp();
-  const loads = await Promise.all(Array.from({ length: 10 }, () => cache.load('a')));
+  const loads = await Promise.all(Array.from({ length: 10 }, async () => cache.load('a')));
   assert.equal(fake.gets, 1);
   assert.equal(new Set(loads.map(({ masterKey }) => masterKey)).size, 1);
 });

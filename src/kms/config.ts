@@ -250,7 +250,7 @@ function readSecretFile(file: string): string {
 export function parseStaticKey(text: string): Extract<KmsConfig, { kind: 'static' }> {
   const colon = text.indexOf(':');
   if (colon < 0) throw new KmsConfigError('invalid', 'kms: invalid secret key format');
-  const keyName = text.slice(0, colon).trim();
+  const keyName = text.slice(0, colon);
   const encoded = text.slice(colon + 1).replace(/[\r\n]/g, '');
   const bytes = Buffer.from(encoded, 'base64');
   if (bytes.toString('base64') !== encoded) {

@@ -142,3 +142,14 @@ void test('a dropped batch is sent again', async (t) => {
   await Promise.all(Array.from({ length: 20 }, () => kms.generateKey('my-key', {})));
   assert.equal(batches(fake), 2);
 });
+
+void test('a call that the service could not serve within a batch is sent on its own route', async (t) => {
+  const { fake, kms, close } = await open({ requestsMax: 1 });
+  t.after(close);
+  fake.addKey('other');
+  fake.delayMs = 5;
+  fake.brokenKey = 'other';
+  await Promise.all(['my-key', 'my-key', 'other'].map((name) => kms.generateKey(name, {})));
+  assert.equal(batches(fake), 1);
+  assert.equal(fake.requests.at(-1), 'POST /v1/key/generate/other');
+});

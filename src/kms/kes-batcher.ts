@@ -18,7 +18,7 @@ export type KesBatcherLimits = {
 
 /** The measured choice (docs/performance.md). */
 export const kesBatcherLimits: KesBatcherLimits = {
-  requestsMax: 2,
+  requestsMax: 3,
   callsMax: 8192,
   timeoutMs: 15_000,
 };
@@ -110,10 +110,13 @@ export class KesBatcher {
         await Promise.all(group.map((waiting) => this.#sendAlone(waiting)));
         return;
       }
-      group.forEach((waiting, index) => {
-        const result = results[index];
-        if (result) waiting.resolve(result);
-      });
+      await Promise.all(
+        group.map(async (waiting, index) => {
+          const result = results[index];
+          if (result && !isServiceFailure(result)) waiting.resolve(result);
+          else await this.#sendAlone(waiting);
+        }),
+      );
     } catch (error) {
       for (const waiting of group) waiting.reject(error);
     } finally {
@@ -139,6 +142,11 @@ export class KesBatcher {
     const deadline = Math.max(...group.map((waiting) => waiting.deadline));
     return Math.max(1, deadline - performance.now());
   }
+}
+
+/** Worth another endpoint, which a call gets on its own route. */
+function isServiceFailure(result: KesBatchResult): boolean {
+  return result.status >= 500 && result.status !== 501;
 }
 
 function sizeOf(call: KesBatchCall): number {

@@ -70,6 +70,10 @@ const shapes: Readonly<Record<KesClientErrorCode, (error: KesClientError, key: s
     }),
     http: httpShape,
     connection: unreachable,
+    untrusted: (error) => ({
+      code: 'unreachable',
+      text: `${unreachable(error).text}: MINIO_KMS_KES_CAPATH names the certificates to trust`,
+    }),
     timeout: unreachable,
     aborted: unreachable,
     protocol: (error) => ({ code: 'unreachable', text: error.message.replace(/^kes: /, '') }),

@@ -29,7 +29,7 @@ export type OpenKmsDeps = {
   readonly registry?: Registry;
   /** Counts kept for tests and the admin API. */
   readonly calls?: KmsCalls;
-  /** Trusted like `MINIO_KMS_KES_CAPATH` when that is not set: the server's own directory of CAs. */
+  /** Trusted when `MINIO_KMS_KES_CAPATH` is not set: the server's own directory of CAs, if it exists. */
   readonly caPath?: string;
 };
 
@@ -44,7 +44,7 @@ export async function openKms(config: KmsConfig, deps: OpenKmsDeps): Promise<Ope
   if (config.kind === 'static') {
     return Object.assign(meterKms(openStaticKms(config), deps), { reload: async () => {} });
   }
-  const source = { credentials: config.credentials, caPath: config.caPath ?? deps.caPath };
+  const source = await tlsSource(config, deps);
   let loaded = await loadTls(source);
   const client = createClient(config.endpoints, loaded.tls);
   const kms = meterKms(openKesKms(client, { keyName: config.keyName }), deps);
@@ -112,6 +112,16 @@ type TlsSource = {
   readonly credentials: KesCredentials;
   readonly caPath: string | undefined;
 };
+
+async function tlsSource(
+  config: Extract<KmsConfig, { kind: 'kes' }>,
+  deps: OpenKmsDeps,
+): Promise<TlsSource> {
+  const { credentials } = config;
+  if (config.caPath !== undefined) return { credentials, caPath: config.caPath };
+  const exists = deps.caPath !== undefined && (await stat(deps.caPath).catch(() => undefined));
+  return { credentials, caPath: exists ? deps.caPath : undefined };
+}
 
 /** `stamp` is equal for equal files, and changes when an API key's certificate is due. */
 type LoadedTls = { readonly tls: KesTls; readonly stamp: string };

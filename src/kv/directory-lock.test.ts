@@ -1,3 +1,5 @@
+// The lock on a data directory, against a real second process.
+
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

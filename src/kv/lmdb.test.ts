@@ -1,3 +1,5 @@
+// LMDB keeps the contract of every engine, also between processes.
+
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -92,6 +92,13 @@ export function refuseUnservedWriteHeaders(headers: S3Headers): void {
   refuseUnservedAcl(headers);
 }
 
+/** Throws for conditions of a deletion that would not be checked. */
+export function refuseUnservedDeleteHeaders(headers: S3Headers): void {
+  for (const name of ['x-amz-if-match-last-modified-time', 'x-amz-if-match-size'] as const) {
+    if (headers[name] !== undefined) throw headerNotServed(name);
+  }
+}
+
 const knownAcls: ReadonlySet<string> = new Set([
   'public-read',
   'public-read-write',

@@ -112,6 +112,8 @@ class S3Listener {
   /** Answers one request. Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const startMs = performance.now();
+    // Writing to a client that is gone emits an error; the write itself tells us.
+    response.on('error', ignoreError);
     const exchange = this.#openExchange(request, response);
     const state: RequestState = { target: undefined, operation: undefined };
     let status = 0;
@@ -252,6 +254,8 @@ class S3Listener {
     }
   }
 }
+
+function ignoreError(): void {}
 
 type RequestState = {
   target: S3Target | undefined;

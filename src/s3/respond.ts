@@ -202,7 +202,6 @@ class ResponseWriter {
   constructor(response: ServerResponse) {
     this.#response = response;
     response.on('close', this.#onClose);
-    response.on('error', this.#onClose);
   }
 
   write(chunk: Uint8Array): Promise<void> {

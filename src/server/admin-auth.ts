@@ -33,7 +33,10 @@ export function createAdminAuthenticator(
     try {
       const proven = await authenticate(request, context, { acceptsAnyRegion: true });
       if (proven.method !== 'header' || proven.payload.kind !== 'hashed') {
-        throw new AdminError('AccessDenied', 'Admin calls need a signature header and a body hash.');
+        throw new AdminError(
+          'AccessDenied',
+          'Admin calls need a signature header and a body hash.',
+        );
       }
       return { identity: proven.identity, bodySha256: proven.payload.sha256 };
     } catch (error) {

@@ -35,9 +35,9 @@ const retryAfterSeconds = '3';
 
 /** The whole of what a worker answers. */
 export function createApp(deps: AppDeps): App {
-  let thaw: PromiseWithResolvers<void> | undefined;
+  const frozen: { until: PromiseWithResolvers<void> | undefined } = { until: undefined };
   const answerS3 = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
-    while (thaw && !res.destroyed) await thaw.promise;
+    while (frozen.until && !res.destroyed) await frozen.until.promise;
     const s3 = deps.s3();
     if (typeof s3 === 'function') s3(req, res);
     else refuse(req, res, s3.reason);
@@ -56,10 +56,10 @@ export function createApp(deps: AppDeps): App {
     },
     setFrozen(isFrozen) {
       if (isFrozen) {
-        thaw ??= Promise.withResolvers<void>();
+        frozen.until ??= Promise.withResolvers<void>();
       } else {
-        thaw?.resolve();
-        thaw = undefined;
+        frozen.until?.resolve();
+        frozen.until = undefined;
       }
     },
   };

@@ -7,13 +7,13 @@ import { test } from 'node:test';
 import { parseEnvFile, readEnvironment } from './env-file.ts';
 import { SettingsError } from './settings.ts';
 
-test('reads the forms that shells and service managers write', () => {
+void test('reads the forms that shells and service managers write', () => {
   const text = [
     '# comment',
     '',
     'MINIO_ROOT_USER=admin',
     'export MINIO_ROOT_PASSWORD="pass word#1"',
-    "  export  A='single \"quoted\"'  # comment",
+    '  export  A=\'single "quoted"\'  # comment',
     'B = spaced ',
     'C=a=b=c',
     'D=',
@@ -35,7 +35,7 @@ test('reads the forms that shells and service managers write', () => {
   });
 });
 
-test('a malformed line is refused by number, without its text', () => {
+void test('a malformed line is refused by number, without its text', () => {
   for (const line of ['no equals sign', '1X=y', 'X="open', "X='a'b"]) {
     assert.throws(
       () => parseEnvFile(`A=1\n${line}`, 'conf'),
@@ -47,7 +47,7 @@ test('a malformed line is refused by number, without its text', () => {
   }
 });
 
-test('values of the file win over the environment, the flag over MINIO_CONFIG_ENV_FILE', (t) => {
+void test('values of the file win over the environment, the flag over MINIO_CONFIG_ENV_FILE', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'coffer-env-'));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, 'a'), 'X=file-a\nY=1');
@@ -59,6 +59,6 @@ test('values of the file win over the environment, the flag over MINIO_CONFIG_EN
   assert.equal(readEnvironment({ X: 'env' }, undefined)['X'], 'env');
 });
 
-test('a missing file is an error that names it', () => {
+void test('a missing file is an error that names it', () => {
   assert.throws(() => readEnvironment({}, '/nowhere/env'), /\/nowhere\/env \(ENOENT\)/);
 });

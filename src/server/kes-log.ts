@@ -6,6 +6,7 @@ import type { Log, LogFields } from '../base/log.ts';
 import {
   type AuditEvent,
   type AuditLog,
+  createTimeFormatter,
   formatAuditJson,
   formatAuditLine,
   formatLine,
@@ -58,7 +59,11 @@ export function createKesLog(level: Level, deps: LogDeps): Log {
         name,
         String(value),
       ]);
-      const line = formatLine(deps.nowMs(), { level: number, message }, texts);
+      const line = formatLine(
+        new Date(deps.nowMs()).toISOString(),
+        { level: number, message },
+        texts,
+      );
       deps.writer.write(line);
       if (!deps.hub.isHeard) return;
       deps.hub.publish(`${JSON.stringify({ message: line.trimEnd() })}\n`);
@@ -69,10 +74,11 @@ export function createKesLog(level: Level, deps: LogDeps): Log {
 
 /** The audit log; its events are of level INFO. */
 export function createAuditLog(level: Level, deps: LogDeps): AuditLog {
+  const formatTime = createTimeFormatter();
   return {
     record(event: AuditEvent): void {
       if (level() > 0) return;
-      deps.writer.write(formatAuditLine(event));
+      deps.writer.write(formatAuditLine(event, formatTime(event.timeMs)));
       if (!deps.hub.isHeard) return;
       deps.hub.publish(formatAuditJson(event));
       deps.metrics.countEvent('audit');

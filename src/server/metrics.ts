@@ -35,18 +35,19 @@ export class ServerMetrics {
 
   constructor(deps: ServerMetricsDeps) {
     const registers = [this.registry];
-    for (const outcome of outcomes) this.#exposeKmsTotal(outcome);
-    new Gauge({
+    for (const outcome of outcomes) this.registry.registerMetric(this.#createKmsTotal(outcome));
+    const online = new Gauge({
       name: 'minio_cluster_kms_online',
       help: '1 while the key service answers, 0 while it does not; absent without one',
       aggregator: 'min',
-      registers,
+      registers: [],
       async collect() {
         const isOnline = await deps.isKmsOnline();
         if (isOnline === undefined) this.remove();
         else this.set(isOnline ? 1 : 0);
       },
     });
+    this.registry.registerMetric(online);
     new Gauge({
       name: 'coffer_server_start_time_seconds',
       help: 'When the server was started, seconds since 1970',
@@ -110,12 +111,12 @@ export class ServerMetrics {
     };
   }
 
-  #exposeKmsTotal(outcome: Outcome): void {
+  #createKmsTotal(outcome: Outcome): Counter {
     const total = (): number => this.#kmsTotal(outcome);
-    new Counter({
+    return new Counter({
       name: `minio_cluster_kms_request_${outcome}`,
       help: `Calls to the key service that ended with: ${outcome}`,
-      registers: [this.registry],
+      registers: [],
       collect() {
         this.reset();
         this.inc(total());

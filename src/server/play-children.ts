@@ -47,9 +47,14 @@ export class PlayChildren implements AsyncDisposable {
 
   /** Starts the key service and waits until it answers. Throws `PlayError`. */
   async startKes(): Promise<void> {
-    const { kesConfig, addresses, kesLog, kesCertificate } = this.#folder;
+    const { kesConfig, addresses, kesLog, kesCertificate, rootKey, rootCert } = this.#folder;
     const args = ['kes', 'server', '--config', kesConfig, '--addr', addresses.kes];
-    const options = { ca: readFileSync(kesCertificate, 'utf8') };
+    const options = {
+      ca: readFileSync(kesCertificate),
+      key: readFileSync(rootKey),
+      cert: readFileSync(rootCert),
+      agent: false as const,
+    };
     this.#start('key service', args, kesLog);
     await this.#untilReady('key service', kesLog, (done) =>
       getTls(`https://${addresses.kes}/version`, options, done),
@@ -109,11 +114,7 @@ export class PlayChildren implements AsyncDisposable {
     this.#children.push({ name, child, log });
   }
 
-  async #untilReady(
-    name: string,
-    log: string,
-    request: Probe,
-  ): Promise<void> {
+  async #untilReady(name: string, log: string, request: Probe): Promise<void> {
     const child = this.#children.find((each) => each.name === name)?.child;
     const endMs = performance.now() + readyTimeoutMs;
     while (performance.now() < endMs) {

@@ -78,7 +78,10 @@ async function demonstrate({ directory }: Parsed, io: CliIo): Promise<number> {
     kes: `127.0.0.1:${await findFreePort()}`,
   });
   if (isFolderMade(folder)) {
-    throw new PlayError('usage', `${path} holds a sandbox, whose key the demonstration would delete`);
+    throw new PlayError(
+      'usage',
+      `${path} holds a sandbox, whose key the demonstration would delete`,
+    );
   }
   try {
     makeFolder(folder);
@@ -183,7 +186,10 @@ async function requireFree(address: string, flag: string): Promise<void> {
 function splitLoopback(address: string, flag: string): [string, number] {
   const match = /^(127\.\d+\.\d+\.\d+):(\d{1,5})$/.exec(address);
   if (!match?.[1]) {
-    throw new PlayError('usage', `${flag} must be 127.0.0.1:PORT: the sandbox stays on this machine`);
+    throw new PlayError(
+      'usage',
+      `${flag} must be 127.0.0.1:PORT: the sandbox stays on this machine`,
+    );
   }
   return [match[1], Number(match[2])];
 }

@@ -37,7 +37,11 @@ export type ToWorker =
    * give the store up as soon as no request is under way, and pass later requests on to the successors.
    * `stop`: close idle connections at once.
    */
-  | { readonly type: 'drain'; readonly mode: 'serve' | 'release' | 'stop'; readonly graceMs: number }
+  | {
+      readonly type: 'drain';
+      readonly mode: 'serve' | 'release' | 'stop';
+      readonly graceMs: number;
+    }
   | { readonly type: 'freeze'; readonly isFrozen: boolean }
   | { readonly type: 'metrics-get'; readonly id: number }
   | { readonly type: 'metrics-text'; readonly id: number; readonly text: string };

@@ -17,11 +17,11 @@ const staticKey = `my-key:${Buffer.alloc(32, 7).toString('base64')}`;
 
 /** Clients that write and read over their own kept connections until told to stop. */
 function startLoad(port: number, clients: number) {
-  let isOver = false;
+  const over = new AbortController();
   let requests = 0;
   const client = async (index: number): Promise<void> => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    for (let turn = 0; !isOver; turn += 1) {
+    for (let turn = 0; !over.signal.aborted; turn += 1) {
       const target = `/bucket/object-${index}-${turn % 5}`;
       const body = Buffer.alloc(turn % 7 === 0 ? 300_000 : 2_000, `${index}.${turn} `);
       const put = await callServer({ port, method: 'PUT', target, body, agent });
@@ -40,7 +40,7 @@ function startLoad(port: number, clients: number) {
   return {
     count: () => requests,
     stop: async () => {
-      isOver = true;
+      over.abort();
       await done;
     },
   };
@@ -177,7 +177,10 @@ void test('freeze holds S3 requests and nothing else until unfreeze', async () =
   void held.then(() => {
     isAnswered = true;
   });
-  assert.equal((await callServer({ port, target: '/minio/health/live', isSigned: false })).status, 200);
+  assert.equal(
+    (await callServer({ port, target: '/minio/health/live', isSigned: false })).status,
+    200,
+  );
   await new Promise((resolve) => setTimeout(resolve, 200));
   assert.equal(isAnswered, false);
   assert.equal((await service('unfreeze')).status, 200);

@@ -148,7 +148,10 @@ function parseArguments(
   return { directory: resolve(command.args[0] ?? '.'), flags: command.opts<ServerFlags>() };
 }
 
-function formatCredentials(made: { readonly accessKey: string; readonly secretKey: string }): string {
+function formatCredentials(made: {
+  readonly accessKey: string;
+  readonly secretKey: string;
+}): string {
   return [
     '',
     'Root credentials were made for this directory. They are shown only now; keep them:',

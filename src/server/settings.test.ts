@@ -12,12 +12,12 @@ import {
   settings,
 } from './settings.ts';
 
-test('the settings page is what the table says', () => {
+void test('the settings page is what the table says', () => {
   const file = new URL('../../docs/settings.md', import.meta.url);
   assert.equal(readFileSync(file, 'utf8'), formatSettingsPage());
 });
 
-test('every setting is in the help, once, with one line', () => {
+void test('every setting is in the help, once, with one line', () => {
   const help = formatSettingsHelp().split('\n');
   const names = settings.map((setting) => setting.name);
   assert.equal(new Set(names).size, names.length);
@@ -27,7 +27,7 @@ test('every setting is in the help, once, with one line', () => {
   }
 });
 
-test('root user and password go together and have a least length', () => {
+void test('root user and password go together and have a least length', () => {
   const set = (user: string | undefined, password: string | undefined) =>
     parseSettings({
       ...(user === undefined ? {} : { MINIO_ROOT_USER: user }),
@@ -47,7 +47,7 @@ test('root user and password go together and have a least length', () => {
   }
 });
 
-test('a wrong value is refused with its name and what is allowed', () => {
+void test('a wrong value is refused with its name and what is allowed', () => {
   assert.throws(() => parseSettings({ COFFER_WORKERS: 'two' }), /COFFER_WORKERS.*whole number/);
   assert.throws(() => parseSettings({ COFFER_WORKERS: '-1' }), /COFFER_WORKERS/);
   assert.throws(
@@ -56,20 +56,21 @@ test('a wrong value is refused with its name and what is allowed', () => {
   );
 });
 
-test('a refused password is not in the message', () => {
+void test('a refused password is not in the message', () => {
   assert.throws(
     () => parseSettings({ MINIO_ROOT_USER: 'admin', MINIO_ROOT_PASSWORD: 'hunter2' }),
     (error: Error) => !error.message.includes('hunter2'),
   );
 });
 
-test('booleans follow the documented words', () => {
+void test('booleans follow the documented words', () => {
   for (const yes of ['1', 't', 'T', 'true', 'TRUE', 'True', 'on', 'ON', 'On', 'enabled', 'ENABLED'])
     assert.equal(parseBoolean(yes), true, yes);
-  for (const no of ['0', 'off', 'tRUE', 'yes', '', 'maybe']) assert.equal(parseBoolean(no), false, no);
+  for (const no of ['0', 'off', 'tRUE', 'yes', '', 'maybe'])
+    assert.equal(parseBoolean(no), false, no);
 });
 
-test('the newest name of the region wins', () => {
+void test('the newest name of the region wins', () => {
   const region = (env: Record<string, string>): string => parseSettings(env).region;
   assert.equal(region({}), '');
   assert.equal(region({ MINIO_REGION_NAME: 'a' }), 'a');
@@ -77,9 +78,14 @@ test('the newest name of the region wins', () => {
   assert.equal(region({ MINIO_REGION: 'b', MINIO_SITE_REGION: 'c' }), 'c');
 });
 
-test('misspelt settings are found', () => {
+void test('misspelt settings are found', () => {
   assert.deepEqual(
-    findUnknownSettings({ MINIO_KMS_KES_ENDPOINTS: 'x', COFFER_WORKER: '1', HOME: '/', COFFER_WORKERS: '1' }),
+    findUnknownSettings({
+      MINIO_KMS_KES_ENDPOINTS: 'x',
+      COFFER_WORKER: '1',
+      HOME: '/',
+      COFFER_WORKERS: '1',
+    }),
     ['COFFER_WORKER', 'MINIO_KMS_KES_ENDPOINTS'],
   );
 });

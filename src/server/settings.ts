@@ -314,7 +314,9 @@ export function formatSettingsPage(): string {
   for (const group of groups()) {
     lines.push('', `## ${group}`, '', '| name | type | default | meaning |', '|---|---|---|---|');
     for (const setting of settings.filter((each) => each.group === group)) {
-      const type = setting.choices ? setting.choices.map((c) => `\`${c}\``).join(', ') : setting.type;
+      const type = setting.choices
+        ? setting.choices.map((c) => `\`${c}\``).join(', ')
+        : setting.type;
       const fallback = setting.default === '' ? '–' : `\`${setting.default}\``;
       lines.push(`| \`${setting.name}\` | ${type} | ${fallback} | ${setting.help} |`);
     }

@@ -1,7 +1,6 @@
 // The certificate of the store: `public.crt` and `private.key` in the certificates directory turn HTTPS
 // on, certificates in its `CAs/` are trusted besides the system's. Read again at every restart.
 
-import { X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
@@ -25,7 +24,6 @@ export function readTlsFiles(directory: string): TlsFiles | undefined {
   try {
     const files = { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
     createSecureContext(files);
-    new X509Certificate(files.cert);
     return files;
   } catch (error) {
     throw new SettingsError(

@@ -3,7 +3,6 @@
 // and nobody is connected any more, or when the supervisor is gone.
 
 import { statfs } from 'node:fs/promises';
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { availableParallelism } from 'node:os';
 
@@ -39,16 +38,13 @@ export async function runWorker(): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.exit(1));
   const { promise, resolve } = Promise.withResolvers<number>();
-  let worker: Worker | undefined;
+  let started: Promise<Worker | undefined> | undefined;
   process.on('message', (message: ToWorker, handle?: unknown) => {
-    if (message.type === 'start') {
-      void startWorker(message.config, resolve).then((started) => {
-        worker = started;
-      });
-      return;
-    }
+    if (message.type === 'start') started = startWorker(message.config, resolve);
     // Only `connection` comes with a handle, and it is a socket of the supervisor's server.
-    worker?.receive(message, handle as Socket | undefined);
+    else if (started) void started.then((it) => it?.receive(message, handle as Socket | undefined));
+    // Nothing was started that would have to end in order.
+    else if (message.type === 'drain') resolve(0);
   });
   tell({ type: 'hello' });
   return promise;

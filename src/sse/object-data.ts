@@ -1,7 +1,9 @@
 // The bytes of an object under its own key: which key seals which bytes, how large they become, and which
 // stored bytes a range of the plaintext needs. A single-part object is one DARE stream under the OEK; part
-// n of a multipart object is one stream under its part key. Every stream gets a fresh random nonce.
+// n of a multipart object is one stream under its part key. Every stream gets a fresh random nonce. A part that is uploaded
+// twice has two streams under one key; whoever keeps the nonce of the one that counts can tell them apart.
 
+import { randomBytes } from 'node:crypto';
 import {
   DareError,
   mapSealedRange,
@@ -13,6 +15,11 @@ import {
 } from '../aead/dare.ts';
 import { derivePartKey } from './object-key.ts';
 import { SseError } from './sse-error.ts';
+
+/** The header of a DARE package ends with its nonce, whose first bit is the final flag. */
+const headerBytes = 16;
+const nonceBytes = 12;
+const nonceMask = 0x7f;
 
 /** Plaintext bytes `start` to `end`, end exclusive, of one stream. */
 export type DataRange = { readonly start: number; readonly end: number };
@@ -40,22 +47,31 @@ export function sealedDataSize(plainBytes: number): number {
   return sealedSize(plainBytes);
 }
 
-/** The stored bytes of a small stream. */
-export function sealData(key: Uint8Array, plaintext: Uint8Array): Buffer {
-  return sealDare(key, plaintext);
+/** A new stream's nonce, as its packages carry it apart from the final flag. */
+export function createDataNonce(): Buffer {
+  const nonce = randomBytes(nonceBytes);
+  nonce[0] = (nonce[0] ?? 0) & nonceMask;
+  return nonce;
+}
+
+/** The stored bytes of a small stream. The nonce is used for nothing else. */
+export function sealData(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array): Buffer {
+  return sealDare(key, plaintext, { nonce });
 }
 
 /** The stored bytes of a stream of any size. Errors of the source pass through. */
 export function sealDataStream(
   key: Uint8Array,
+  nonce: Uint8Array,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  return sealDareStream(key, source);
+  return sealDareStream(key, source, { nonce });
 }
 
-/** The plaintext of a whole stream. Throws `SseError` `object-tampered`. */
-export function openData(key: Uint8Array, stored: Uint8Array): Buffer {
+/** The plaintext of a whole stream, of this nonce when one is given. Throws `SseError` `object-tampered`. */
+export function openData(key: Uint8Array, stored: Uint8Array, nonce?: Uint8Array): Buffer {
   try {
+    if (nonce && stored.length > 0) assertNonce(stored, nonce);
     return openDare(key, stored, { minVersion: 2 });
   } catch (error) {
     throw asTampered(error);
@@ -75,19 +91,24 @@ export function sliceOf(plainBytes: number, range: DataRange): DataSlice {
 }
 
 /**
- * The plaintext of a slice, `lengthBytes` bytes, from its stored bytes. Yields only authenticated bytes.
- * Throws `SseError` `object-tampered`; errors of the source pass through.
+ * The plaintext of a slice, `lengthBytes` bytes, from its stored bytes. Yields only authenticated bytes, of the stream with
+ * this nonce when one is given. Throws `SseError` `object-tampered`; errors of the source pass through.
  */
 export async function* openDataStream(
   key: Uint8Array,
   source: AsyncIterable<Uint8Array>,
-  slice: DataSlice & { readonly lengthBytes: number },
+  slice: DataSlice & { readonly lengthBytes: number; readonly nonce?: Uint8Array },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let skipBytes = slice.skipBytes;
   let leftBytes = slice.lengthBytes;
   try {
-    const { sequence, isPartial } = slice;
-    for await (const chunk of openDareStream(key, source, { sequence, isPartial, minVersion: 2 })) {
+    const { sequence, isPartial, nonce } = slice;
+    const checked = nonce ? withNonce(source, nonce) : source;
+    for await (const chunk of openDareStream(key, checked, {
+      sequence,
+      isPartial,
+      minVersion: 2,
+    })) {
       const from = Math.min(skipBytes, chunk.length);
       const to = Math.min(chunk.length, from + leftBytes);
       skipBytes -= from;
@@ -98,6 +119,36 @@ export async function* openDataStream(
     throw asTampered(error);
   }
   if (leftBytes > 0) throw new SseError('object-tampered');
+}
+
+/** Passes everything on, after the first package's header was seen to carry the nonce. */
+async function* withNonce(
+  source: AsyncIterable<Uint8Array>,
+  nonce: Uint8Array,
+): AsyncGenerator<Uint8Array> {
+  let head: Buffer | undefined = Buffer.alloc(0);
+  for await (const chunk of source) {
+    if (!head) {
+      yield chunk;
+      continue;
+    }
+    head = head.length === 0 ? asBuffer(chunk) : Buffer.concat([head, chunk]);
+    if (head.length < headerBytes) continue;
+    assertNonce(head, nonce);
+    yield head;
+    head = undefined;
+  }
+  if (head) throw new SseError('object-tampered');
+}
+
+function assertNonce(stored: Uint8Array, nonce: Uint8Array): void {
+  const found = Buffer.from(stored.subarray(headerBytes - nonceBytes, headerBytes));
+  found[0] = (found[0] ?? 0) & nonceMask;
+  if (!found.equals(nonce)) throw new SseError('object-tampered');
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function asTampered(error: unknown): unknown {

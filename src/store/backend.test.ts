@@ -1,3 +1,5 @@
+// Opening data directories: plain, sealed, on the way from one to the other, and with the wrong keys.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openTestKms, type TestKms } from '../../test/support/test-kms.ts';

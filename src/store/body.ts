@@ -4,7 +4,7 @@
 
 import { createHash, type Hash, timingSafeEqual } from 'node:crypto';
 import { type ChecksumState, checksumBytes, createChecksum } from '../base/checksums.ts';
-import { sealData, sealDataStream, sealedDataSize } from '../sse/object-data.ts';
+import { createDataNonce, sealData, sealDataStream, sealedDataSize } from '../sse/object-data.ts';
 import { blobEntry, createId } from './keys.ts';
 import type { StoredBytes } from './records.ts';
 import type { StoreContext } from './store-context.ts';
@@ -15,6 +15,8 @@ export type BodyResult = StoredBytes & {
   /** Hex MD5 of the plaintext. */
   readonly etag: string;
   readonly checksum: Checksum | undefined;
+  /** The nonce of the sealed stream; undefined when it is not sealed. */
+  readonly nonce: Buffer | undefined;
   /** The bytes to commit when the place is inline. */
   readonly inlineBytes: Buffer | undefined;
 };
@@ -113,8 +115,9 @@ async function storeWhole(
 ): Promise<BodyResult> {
   const dataKey = await target.dataKey;
   const plaintext = chunks.length === 1 ? asBuffer(chunks[0]) : Buffer.concat(chunks);
-  const stored = dataKey ? sealData(dataKey, plaintext) : plaintext;
-  const result = { ...digests.result(), storedBytes: stored.length };
+  const nonce = dataKey && createDataNonce();
+  const stored = dataKey && nonce ? sealData(dataKey, nonce, plaintext) : plaintext;
+  const result = { ...digests.result(), nonce, storedBytes: stored.length };
   if (stored.length === 0) return { ...result, place: { kind: 'none' }, inlineBytes: undefined };
   const id = createId(context.now());
   if (stored.length <= context.settings.inlineMaxBytes) {
@@ -132,12 +135,13 @@ async function storeStream(
 ): Promise<BodyResult> {
   const dataKey = await target.dataKey;
   const id = createId(context.now());
-  const stored = dataKey ? sealDataStream(dataKey, source) : source;
+  const nonce = dataKey && createDataNonce();
+  const stored = dataKey && nonce ? sealDataStream(dataKey, nonce, source) : source;
   const storedBytes = await context.blobs.write(id, stored);
   const result = digests.result();
   const expectedBytes = dataKey ? sealedDataSize(result.sizeBytes) : result.sizeBytes;
   if (storedBytes !== expectedBytes) throw new Error('a blob was written with a wrong size');
-  return { ...result, storedBytes, place: { kind: 'blob', id }, inlineBytes: undefined };
+  return { ...result, nonce, storedBytes, place: { kind: 'blob', id }, inlineBytes: undefined };
 }
 
 function asBuffer(bytes: Uint8Array | undefined): Buffer {

@@ -191,6 +191,7 @@ async function commitPart(
     ...(body.checksum ? { checksum: body.checksum } : {}),
     place: body.place,
     storedBytes: body.storedBytes,
+    ...(body.nonce ? { nonce: body.nonce } : {}),
   };
   const entryKey = partEntry(upload.place, input.partNumber);
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {

@@ -25,6 +25,7 @@ type Segment = {
   /** Bytes of this stream's plaintext. */
   readonly range: ByteRange;
   readonly partNumber: number | undefined;
+  readonly nonce: Uint8Array | undefined;
 };
 
 /** The object's own key, empty when it is not encrypted. */
@@ -98,8 +99,8 @@ function segmentsOf(record: ObjectRecord, range: ByteRange): Segment[] {
     const start = Math.max(range.start - before, 0);
     const end = Math.min(range.end - before, sizeBytes);
     if (start < end) {
-      const partNumber = stream.number;
-      segments.push({ stored: stream, sizeBytes, range: { start, end }, partNumber });
+      const { number: partNumber, nonce } = stream;
+      segments.push({ stored: stream, sizeBytes, range: { start, end }, partNumber, nonce });
     }
     before += sizeBytes;
   }
@@ -107,7 +108,11 @@ function segmentsOf(record: ObjectRecord, range: ByteRange): Segment[] {
   return segments;
 }
 
-type Stream = StoredBytes & { readonly sizeBytes: number; readonly number?: number };
+type Stream = StoredBytes & {
+  readonly sizeBytes: number;
+  readonly number?: number;
+  readonly nonce?: Uint8Array;
+};
 
 function streamsOf(record: ObjectRecord): readonly Stream[] {
   if (record.parts) return record.parts;
@@ -131,7 +136,7 @@ function openInline(segment: Segment, bytes: Uint8Array, oek: ObjectKey): Buffer
   if (oek.length === 0) return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const dataKey = deriveDataKey(oek, segment.partNumber);
   try {
-    return openData(dataKey, bytes);
+    return openData(dataKey, bytes, segment.nonce);
   } finally {
     dataKey.fill(0);
   }
@@ -172,7 +177,7 @@ async function* readBlob(
   segment: Segment,
   oek: ObjectKey,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { stored, sizeBytes, range, partNumber } = segment;
+  const { stored, sizeBytes, range, partNumber, nonce } = segment;
   if (stored.place.kind !== 'blob') throw corrupt('bytes at a wrong place');
   if (oek.length === 0) {
     const reader = await context.blobs.read(stored.place.id, range);
@@ -183,7 +188,8 @@ async function* readBlob(
     }
     return;
   }
-  const slice = { ...sliceOf(sizeBytes, range), lengthBytes: range.end - range.start };
+  const lengthBytes = range.end - range.start;
+  const slice = { ...sliceOf(sizeBytes, range), lengthBytes, ...(nonce ? { nonce } : {}) };
   const reader = await context.blobs.read(stored.place.id, {
     start: slice.storedStart,
     end: slice.storedEnd,

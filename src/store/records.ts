@@ -23,7 +23,11 @@ export type Place =
 /** Bytes as they are stored: sealed when the object is encrypted. */
 export type StoredBytes = { readonly place: Place; readonly storedBytes: number };
 
-export type PartRecord = StoredBytes & PartInfo;
+export type PartRecord = StoredBytes &
+  PartInfo & {
+    /** Of the sealed stream, so that an earlier upload of the same part cannot take its place. */
+    readonly nonce?: Uint8Array;
+  };
 
 export type ObjectRecord = {
   readonly versionId: string;
@@ -325,6 +329,7 @@ function packPart(part: PartRecord): Packed {
     modifiedMs,
     checksum ? packChecksum(checksum) : null,
     packStored(part),
+    part.nonce ?? null,
   ];
 }
 
@@ -336,5 +341,6 @@ function unpackPart(packed: Packed): PartRecord {
     modifiedMs: packed[3] as number,
     ...(packed[4] ? { checksum: unpackChecksum(packed[4] as Packed) } : {}),
     ...unpackStored(packed[5] as Packed),
+    ...(packed[6] ? { nonce: packed[6] as Buffer } : {}),
   };
 }

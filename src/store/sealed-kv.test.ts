@@ -1,3 +1,5 @@
+// Sealed values: the contract of every `Kv`, their layout, and that nothing changed or moved opens.
+
 import assert from 'node:assert/strict';
 import { createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { test } from 'node:test';

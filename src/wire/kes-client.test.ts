@@ -184,12 +184,48 @@ void test('connects again after the server dropped all connections', async (t) =
   await client.version();
 });
 
+void test('a server that accepts and never answers costs the time limit and no more', async (t) => {
+  const silent = createServer(() => {});
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo; // it listens on a port
+  const options = { endpoints: [`https://127.0.0.1:${port}`], tls: {}, retriesMax: 0 };
+  const client = new KesClient({ ...options, timeoutMs: 50 });
+  t.after(() => client.close());
+  await assert.rejects(client.version(), { code: 'timeout', wasSent: false });
+  const patient = new KesClient(options);
+  t.after(() => patient.close());
+  const controller = new AbortController();
+  const call = patient.version({ signal: controller.signal });
+  setTimeout(() => controller.abort(), 20);
+  await assert.rejects(call, { code: 'aborted' });
+});
+
+void test('a certificate renewed while connecting is used by the connection after', async (t) => {
+  const fake = await startFakeKes();
+  t.after(() => fake.close());
+  const client = clientOf([fake]);
+  t.after(() => client.close());
+  const first = client.version();
+  const renewed = generateApiKey();
+  client.setTls({ ...fake.tls, ...createClientCertificate(renewed) });
+  assert.equal(await first, 'fake');
+  assert.equal(await client.version(), 'fake');
+  assert.deepEqual([...fake.identities], [fake.clientIdentity, renewed.identity]);
+});
+
 void test('a server that is not trusted is refused, unless the check is off', async (t) => {
   const fake = await startFakeKes();
   t.after(() => fake.close());
-  const wary = clientOf([fake], { tls: createClientCertificate(generateApiKey()) });
+  const pauses: number[] = [];
+  const tls = createClientCertificate(generateApiKey());
+  const wary = clientOf([fake], { tls, deps: fastDeps(pauses) });
   t.after(() => wary.close());
-  await assert.rejects(wary.version(), { code: 'connection' });
+  await assert.rejects(wary.version(), {
+    code: 'untrusted',
+    message: 'kes: connection error: the certificate of the server is self-signed and not trusted',
+  });
+  assert.deepEqual(pauses, []);
   const insecure = clientOf([fake], { tls: { isInsecure: true } });
   t.after(() => insecure.close());
   assert.equal(await insecure.version(), 'fake');

@@ -35,8 +35,12 @@ export class KesEndpoint {
 
   /** Sends one request, connecting first if need be. Throws `KesClientError`. */
   async send(request: KesRequest, tls: KesTlsState): Promise<KesResponse> {
-    const transport = this.#usable() ?? (await this.#connect(tls));
-    return transport.send(request);
+    const usable = this.#usable();
+    if (usable) return usable.send(request);
+    const start = performance.now();
+    const transport = await within(this.#connect(tls), request);
+    const timeoutMs = Math.max(1, request.timeoutMs - (performance.now() - start));
+    return transport.send({ ...request, timeoutMs });
   }
 
   /** The next request makes a new connection; running ones finish. */
@@ -66,7 +70,11 @@ export class KesEndpoint {
     if (this.#connecting) return this.#connecting;
     const connecting = connectKes(this.url, tls).then(
       (transport) => {
-        if (this.#connecting !== connecting) return transport; // retired meanwhile: for these calls only
+        if (this.#connecting !== connecting) {
+          // Retired meanwhile: it serves the calls that wait for it, and nobody else.
+          setImmediate(() => transport.retire());
+          return transport;
+        }
         this.#connecting = undefined;
         this.#transport = transport;
         this.batching = 'unknown';
@@ -80,6 +88,22 @@ export class KesEndpoint {
     this.#connecting = connecting;
     return connecting;
   }
+}
+
+/** A call gives up waiting for a connection that others may still get. */
+function within<T>(work: Promise<T>, limits: Pick<KesRequest, 'timeoutMs' | 'signal'>): Promise<T> {
+  const { timeoutMs, signal } = limits;
+  return new Promise((resolve, reject) => {
+    const late = () => reject(kesTimeoutError({ wasSent: false }));
+    const timer = setTimeout(late, timeoutMs);
+    const onAbort = () => signal && reject(kesAbortedError(signal));
+    if (signal?.aborted) onAbort();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    });
+  });
 }
 
 /** The TLS context in use. */
@@ -224,7 +248,7 @@ async function tryOnce(
 }
 
 function isWorthRepeating(outcome: Outcome): boolean {
-  return outcome.response ? outcome.response.status === 503 : true;
+  return outcome.response ? outcome.response.status === 503 : outcome.error?.code !== 'untrusted';
 }
 
 function settled(outcome: Outcome): KesResponse {

@@ -4,7 +4,8 @@
 import { kesErrors } from './kes.ts';
 
 /**
- * `http`: any answer that has no code of its own. `connection`: no answer (refused, dropped, TLS).
+ * `http`: any answer that has no code of its own. `connection`: no answer (refused, dropped). `untrusted`:
+ * the server's certificate does not prove that it is the server, which trying again does not change.
  * `timeout`: no answer in time. `aborted`: the caller's signal. `protocol`: an answer that makes no sense.
  */
 export type KesClientErrorCode =
@@ -17,6 +18,7 @@ export type KesClientErrorCode =
   | 'invalid-ciphertext'
   | 'http'
   | 'connection'
+  | 'untrusted'
   | 'timeout'
   | 'aborted'
   | 'protocol';
@@ -82,14 +84,35 @@ export function kesErrorText(contentType: string | undefined, body: Buffer): str
   }
 }
 
+/** Why TLS refused the server, by the code of the TLS library. */
+const trustErrors: ReadonlyMap<string, string> = new Map([
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', 'the certificate of the server is self-signed and not trusted'],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'the certificate of the server comes from an unknown authority'],
+  [
+    'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+    'the certificate of the server comes from an unknown authority',
+  ],
+  ['UNABLE_TO_GET_ISSUER_CERT', 'the certificate of the server comes from an unknown authority'],
+  [
+    'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+    'the certificate of the server comes from an unknown authority',
+  ],
+  ['CERT_HAS_EXPIRED', 'the certificate of the server has expired'],
+  ['CERT_NOT_YET_VALID', 'the certificate of the server is not valid yet'],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'the certificate of the server is for another host name'],
+]);
+
 /** An error of the network or of TLS as this client reports it. */
 export function kesConnectionError(
   cause: unknown,
   options: { readonly wasSent: boolean },
 ): KesClientError {
   if (cause instanceof KesClientError) return cause;
-  const text = `kes: connection error: ${causeText(cause)}`;
-  return new KesClientError('connection', text, { cause, wasSent: options.wasSent });
+  const hasCode = cause instanceof Error && 'code' in cause && typeof cause.code === 'string';
+  const untrusted = hasCode ? trustErrors.get(String(cause.code)) : undefined;
+  const text = `kes: connection error: ${untrusted ?? causeText(cause)}`;
+  const code = untrusted === undefined ? 'connection' : 'untrusted';
+  return new KesClientError(code, text, { cause, wasSent: options.wasSent });
 }
 
 /** No answer within the limit. */

@@ -186,9 +186,11 @@ function sendHttp2(
     const onAbort = () => request.signal && fail(kesAbortedError(request.signal));
     const timer = setTimeout(() => fail(kesTimeoutError({ wasSent: true })), request.timeoutMs);
     request.signal?.addEventListener('abort', onAbort, { once: true });
+    let expected: number | undefined;
     stream.on('response', (headers) => {
       status = headers[':status'] ?? 0;
       contentType = headers['content-type'];
+      expected = sizeOf(headers['content-length']);
     });
     stream.on('data', (chunk: Buffer) => {
       size += chunk.length;
@@ -202,7 +204,8 @@ function sendHttp2(
     stream.on('close', () => {
       clearTimeout(timer);
       request.signal?.removeEventListener('abort', onAbort);
-      if (failure === undefined && status > 0 && stream.readableEnded) {
+      const isWhole = stream.readableEnded && stream.rstCode === 0 && size === (expected ?? size);
+      if (failure === undefined && status > 0 && isWhole) {
         resolve({ status, contentType, body: joined(chunks) });
       } else {
         reject(failure ?? dropped(sessionFailure()));
@@ -210,6 +213,13 @@ function sendHttp2(
     });
     if (request.body !== undefined) stream.end(request.body);
   });
+}
+
+/** A body that was cut short looks like one that ended, but for its announced size. */
+function sizeOf(contentLength: string | undefined): number | undefined {
+  return contentLength !== undefined && /^\d+$/.test(contentLength)
+    ? Number(contentLength)
+    : undefined;
 }
 
 function http2Headers(request: KesRequest): http2.OutgoingHttpHeaders {

@@ -43,6 +43,8 @@ export type FakeKes = {
   /** Asked for each request; undefined answers it properly. */
   fault: (method: string, path: string) => FakeFault | undefined;
   takesBatches: boolean;
+  /** Calls of a batch on this key fail with 502, as when the key store is down. */
+  brokenKey: string | undefined;
   /** Milliseconds before each answer. */
   delayMs: number;
   addKey(name: string): void;
@@ -71,6 +73,7 @@ export async function startFakeKes(
     protocolsSeen: new Set(),
     fault: () => undefined,
     takesBatches: true,
+    brokenKey: undefined,
     delayMs: 0,
     addKey(name) {
       const masterKey = createMasterKey({ createdAt: keyTimeOf(Date.now()), createdBy: '' });
@@ -215,8 +218,9 @@ function keyCall(fake: Omit<FakeKes, 'origin'>, call: KesBatchCall): Answer {
 function batch(fake: Omit<FakeKes, 'origin'>, body: object): Answer {
   const { calls } = body as { calls: KesBatchCall[] }; // only our client sends batches
   fake.batchSizes.push(calls.length);
+  const broken = { status: 502, body: { message: 'failed to read key' } };
   const results = calls.map((call) => {
-    const answer = keyCall(fake, call);
+    const answer: Answer = call.name === fake.brokenKey ? broken : keyCall(fake, call);
     return { ...answer.body, status: answer.status };
   });
   return { status: 200, body: { results } };

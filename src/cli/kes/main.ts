@@ -129,27 +129,14 @@ function readVersion(): string {
   return hasVersion ? String(manifest.version) : '';
 }
 
-const trustErrors = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-]);
-
-/** What went wrong and, for a certificate that is not trusted, what to do about it. */
+/** What went wrong and, for a server that is not trusted, what to do about it. */
 function errorText(error: unknown): string {
   const text = error instanceof Error ? error.message : 'unknown error';
   const isOurs = error instanceof KesCommandError || error instanceof KesClientError;
   if (!isOurs) return `internal error: ${text}`;
-  return isUntrusted(error)
+  const cause = error instanceof KesClientError ? error : error.cause;
+  const isUntrusted = cause instanceof KesClientError && cause.code === 'untrusted';
+  return isUntrusted
     ? `${text} (trust it through SSL_CERT_FILE, or skip the check with --insecure)`
     : text;
-}
-
-function isUntrusted(error: unknown): boolean {
-  for (let each = error; each instanceof Error; each = each.cause) {
-    if ('code' in each && typeof each.code === 'string' && trustErrors.has(each.code)) return true;
-  }
-  return false;
 }

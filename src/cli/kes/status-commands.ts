@@ -96,7 +96,7 @@ function printStatus(
   row('OS', textOf(status['os']));
   const cpus = `${numberOf(status['num_cpu_used'])}/${numberOf(status['num_cpu'])}`;
   row('CPUs', `${cpus} ${textOf(status['arch'])}`);
-  row('Memory', '');
+  output.line(`  ${output.faint('Memory')}`);
   row('· Heap', formatSize(numberOf(status['mem_heap_used'])));
   row('· Stack', formatSize(numberOf(status['mem_stack_used'])));
 }

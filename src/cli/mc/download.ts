@@ -10,6 +10,8 @@ export type ReadOptions = {
   readonly headers?: Readonly<Record<string, string>>;
   /** First byte to read. */
   readonly start?: number;
+  /** How many bytes from there; to the end when left out. */
+  readonly sizeBytes?: number;
   readonly partNumber?: number;
   readonly signal: AbortSignal;
 };
@@ -64,7 +66,7 @@ async function openObject(
       query,
       headers: {
         ...options.headers,
-        ...(options.position === 0 ? {} : { range: `bytes=${options.position}-` }),
+        ...rangeHeader(options),
         ...(options.etag === undefined ? {} : { 'if-match': options.etag }),
       },
       statuses: [200, 206],
@@ -72,4 +74,12 @@ async function openObject(
   } catch (error) {
     throw asObjectError(error, client, object);
   }
+}
+
+function rangeHeader(options: ReadOptions & { position: number }): { range?: string } {
+  if (options.sizeBytes !== undefined) {
+    const end = (options.start ?? 0) + options.sizeBytes - 1;
+    return { range: `bytes=${options.position}-${end}` };
+  }
+  return options.position === 0 ? {} : { range: `bytes=${options.position}-` };
 }

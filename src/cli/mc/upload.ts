@@ -2,11 +2,10 @@
 // streams of unknown length. Rules: memory is bounded by parts that are re-read from the file, never held
 // (a stream's part is held, since it cannot be read twice); an upload that fails is aborted.
 
-import { checksumBytes, createChecksum } from '../../base/checksums.ts';
+import { checksumBytes, checksumOf, createChecksum } from '../../base/checksums.ts';
 import type { ChecksumAlgorithm } from '../../base/checksums.ts';
 import { escapeXml } from '../../base/xml.ts';
 import { McError } from './error.ts';
-import { readFileRange } from './local.ts';
 import { forEachLimited } from './pool.ts';
 import { countedBody } from './progress.ts';
 import { asBucketError } from './s3-objects.ts';
@@ -28,6 +27,12 @@ export type UploadTarget = {
   readonly text: string;
 };
 
+/** Bytes of known size that can be read again, whole or in part. */
+export type UploadSource = {
+  readonly sizeBytes: number;
+  open(range?: { start: number; sizeBytes: number }): AsyncIterable<Uint8Array>;
+};
+
 export type UploadOptions = {
   readonly headers: Readonly<Record<string, string>>;
   readonly sse: SseRules;
@@ -45,17 +50,17 @@ export type Part = {
   readonly checksum?: string;
 };
 
-/** Uploads a file. Throws the server's error, or the client's sentence for a missing bucket. */
-export async function uploadFile(
+/** Uploads from a file or another server. Throws the server's error, or the client's sentence for a missing bucket. */
+export async function uploadSource(
   target: UploadTarget,
-  file: { path: string; sizeBytes: number },
+  source: UploadSource,
   options: UploadOptions,
 ): Promise<void> {
   const wanted = options.partBytes ?? partBytes;
-  const size = Math.max(wanted, Math.ceil(file.sizeBytes / partsMax / wanted) * wanted);
+  const size = Math.max(wanted, Math.ceil(source.sizeBytes / partsMax / wanted) * wanted);
   try {
-    if (file.sizeBytes <= size || options.isSinglePart === true) await putWhole(target, file, options);
-    else await putParts(target, file, { ...options, partBytes: size });
+    if (source.sizeBytes <= size || options.isSinglePart === true) await putWhole(target, source, options);
+    else await putParts(target, source, { ...options, partBytes: size });
   } catch (error) {
     throw asBucketError(error, target.bucket);
   }
@@ -63,35 +68,35 @@ export async function uploadFile(
 
 async function putWhole(
   target: UploadTarget,
-  file: { path: string; sizeBytes: number },
+  source: UploadSource,
   options: UploadOptions,
 ): Promise<void> {
-  const open = countedBody(() => readFileRange(file.path), options.count);
+  const open = countedBody(() => source.open(), options.count);
   const { client, bucket, key } = target;
   await client.call({
     method: 'PUT',
     bucket,
     key,
     headers: { ...options.headers, ...options.sse.forWrite(target.text) },
-    body: withChecksum({ sizeBytes: file.sizeBytes, open }, options.checksum),
+    body: withChecksum({ sizeBytes: source.sizeBytes, open }, options.checksum),
     statuses: [200],
   });
 }
 
 async function putParts(
   target: UploadTarget,
-  file: { path: string; sizeBytes: number },
+  source: UploadSource,
   options: UploadOptions & { partBytes: number },
 ): Promise<void> {
   const uploadId = await initiateUpload(target, options);
   try {
     const starts: number[] = [];
-    for (let start = 0; start < file.sizeBytes; start += options.partBytes) starts.push(start);
+    for (let start = 0; start < source.sizeBytes; start += options.partBytes) starts.push(start);
     const parts: Part[] = [];
     await forEachLimited(starts.entries(), options.parallel ?? 4, async ([index, start]) => {
-      const sizeBytes = Math.min(options.partBytes, file.sizeBytes - start);
+      const sizeBytes = Math.min(options.partBytes, source.sizeBytes - start);
       const open = countedBody(
-        () => readFileRange(file.path, { start, sizeBytes }),
+        () => source.open({ start, sizeBytes }),
         options.count,
       );
       const body = withChecksum({ sizeBytes, open }, options.checksum);
@@ -119,7 +124,7 @@ export async function uploadStream(
     const parts: Part[] = [];
     const pieces = cutStream(source, options.partBytes);
     await forEachLimited(pieces, options.parallel ?? 1, async ({ number, bytes }) => {
-      const digest = createChecksum(checksum).update(bytes).digest().toString('base64');
+      const digest = checksumOf(checksum, bytes).toString('base64');
       const body: Body = { sizeBytes: bytes.length, open: () => once(bytes) };
       const headers = { [checksumHeader(checksum)]: digest };
       const part = await uploadPart(target, { uploadId: id, number, body, headers }, options);
@@ -223,7 +228,7 @@ export async function abortUpload(target: UploadTarget, uploadId: string): Promi
 /** The checksum over the parts' checksums, without the count of parts. */
 function composite(algorithm: ChecksumAlgorithm, parts: readonly Part[]): string {
   const digests = parts.map((part) => Buffer.from(part.checksum ?? '', 'base64'));
-  return createChecksum(algorithm).update(Buffer.concat(digests)).digest().toString('base64');
+  return checksumOf(algorithm, Buffer.concat(digests)).toString('base64');
 }
 
 function checksumHeader(algorithm: ChecksumAlgorithm): string {

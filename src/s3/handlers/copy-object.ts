@@ -37,13 +37,13 @@ export async function copyObject(call: S3Call): Promise<Reply> {
   const bucket = await store.getBucket(target.bucket);
   const object = await openCopySource(call, source);
   const { info } = object;
-  checkCopySize(info.sizeBytes);
   const attributes = mergeAttributes(headers, info, plan);
   if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
   if (plan.isOntoItself && staysInPlace(call, info, plan, bucket)) {
     const { bucket: name, key } = target;
     return copyReply(await store.replaceAttributes({ bucket: name, key, attributes }));
   }
+  checkCopySize(info.sizeBytes);
   const conditions = writeConditions(headers);
   const checksum = checksumOfCopy(info, plan.checksumAlgorithm);
   const written = await withBody(await object.read(), (body) =>
@@ -134,7 +134,7 @@ function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: Bu
   if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
   if (info.encryption !== undefined || plan.encryption !== 'default') return false;
   if (bucket.settings.encryption !== undefined || call.environment.autoEncryption) return false;
-  return plan.checksumAlgorithm === undefined && info.parts === undefined;
+  return plan.checksumAlgorithm === undefined;
 }
 
 /** A known checksum of the whole object is kept, and so checked once more; others are computed. */

@@ -15,6 +15,8 @@ type Target = {
   readonly key: string;
   readonly versionId: string | undefined;
   readonly etag: string | undefined;
+  /** Names a condition that would not be checked. */
+  readonly hasOtherCondition: boolean;
 };
 
 /** POST ?delete. */
@@ -28,6 +30,9 @@ export async function deleteObjects(call: S3Call): Promise<Reply> {
       key,
       versionId: findChildText(object, 'VersionId') || undefined,
       etag: etag === undefined ? undefined : unquoteEtag(etag),
+      hasOtherCondition:
+        findChild(object, 'LastModifiedTime') !== undefined ||
+        findChild(object, 'Size') !== undefined,
     };
   });
   if (root.name !== 'Delete' || targets.length === 0 || targets.length > objectsMax) {
@@ -74,6 +79,9 @@ async function deleteOne(call: S3Call, target: Target): Promise<string> {
   const { key, versionId, etag } = target;
   const version = versionId === undefined ? '' : xmlElement('VersionId', versionId);
   try {
+    if (target.hasOtherCondition) {
+      throw new S3Error('NotImplemented', 'Only ETag is served as a condition of a deletion');
+    }
     if (key === '' || Buffer.byteLength(key) > 1024) throw new S3Error('KeyTooLongError');
     await call.store.deleteObject({
       bucket: call.target.bucket,

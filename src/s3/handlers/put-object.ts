@@ -1,7 +1,11 @@
 // PutObject and DeleteObject.
 
 import type { ObjectInfo } from '../../store/types.ts';
-import { attributesOf, refuseUnservedWriteHeaders } from '../attributes.ts';
+import {
+  attributesOf,
+  refuseUnservedDeleteHeaders,
+  refuseUnservedWriteHeaders,
+} from '../attributes.ts';
 import { emptyReply, queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts';
 import { unquoteEtag, writeConditions } from '../conditions.ts';
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
@@ -48,6 +52,7 @@ export function writtenHeaders(info: ObjectInfo): ReplyHeaders {
 /** DELETE of an object; absent ones are deleted too. With `x-minio-force-delete`, of all below it. */
 export async function deleteObject(call: S3Call): Promise<Reply> {
   const { bucket, key } = call.target;
+  refuseUnservedDeleteHeaders(call.headers);
   if (call.headers['x-minio-force-delete'] === 'true') {
     await deletePrefix(call.store, bucket, key);
     return emptyReply(204);

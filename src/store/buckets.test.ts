@@ -1,0 +1,108 @@
+// Buckets: created once, listed by name, deleted only when empty, also when objects arrive meanwhile.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { openTestStore, put, type TestStore } from '../../test/support/test-store.ts';
+import { bucketEntry } from './keys.ts';
+import { decodeBucket, encodeBucket } from './records.ts';
+import { StoreError } from './types.ts';
+
+const hasCode =
+  (code: string) =>
+  (error: unknown): boolean =>
+    error instanceof StoreError && error.code === code;
+
+function withStore(title: string, run: (opened: TestStore) => Promise<void>): void {
+  test(title, async () => {
+    const opened = await openTestStore();
+    try {
+      await run(opened);
+    } finally {
+      await opened.close();
+    }
+  });
+}
+
+withStore('a bucket is created once and keeps what was said', async ({ store }) => {
+  const input = { name: 'photos', owner: 'anna', location: 'eu-west-1' };
+  const made = await store.createBucket(input);
+  assert.deepEqual(await store.getBucket('photos'), made);
+  assert.equal(made.owner, 'anna');
+  assert.equal(made.location, 'eu-west-1');
+  assert.deepEqual(made.settings, {});
+  await assert.rejects(store.createBucket(input), hasCode('BucketAlreadyExists'));
+  await assert.rejects(store.getBucket('other'), hasCode('NoSuchBucket'));
+});
+
+withStore('buckets are listed by name, in pages, by prefix', async ({ store }) => {
+  for (const name of ['b2', 'a1', 'b10', 'c']) {
+    await store.createBucket({ name, owner: 'o', location: '' });
+  }
+  const names = async (prefix: string, after: string, limit: number) => {
+    const page = await store.listBuckets({ prefix, after, limit });
+    return [page.buckets.map(({ name }) => name).join(), page.isTruncated];
+  };
+  assert.deepEqual(await names('', '', 10), ['a1,b10,b2,bucket,c', false]);
+  assert.deepEqual(await names('b', '', 10), ['b10,b2,bucket', false]);
+  assert.deepEqual(await names('', 'b10', 2), ['b2,bucket', true]);
+  assert.deepEqual(await names('b', 'bucket', 2), ['', false]);
+  assert.deepEqual(await names('b', 'a', 1), ['b10', true]);
+});
+
+withStore('a bucket that holds objects is not deleted', async ({ store }) => {
+  await put(store, 'key', Buffer.from('x'));
+  await assert.rejects(store.deleteBucket('bucket'), hasCode('BucketNotEmpty'));
+  await put(store, 'key', Buffer.from('y'));
+  await store.deleteObject({ bucket: 'bucket', key: 'key' });
+  await store.deleteBucket('bucket');
+  await assert.rejects(store.deleteBucket('bucket'), hasCode('NoSuchBucket'));
+  await assert.rejects(put(store, 'key', Buffer.from('y')), hasCode('NoSuchBucket'));
+});
+
+withStore('a bucket made again does not show what the old one held', async ({ store, clock }) => {
+  const { uploadId } = await store.createUpload({
+    bucket: 'bucket',
+    key: 'key',
+    attributes: { headers: {}, userMetadata: {}, tagging: '', storageClass: 'STANDARD' },
+    encryption: 'default',
+    owner: 'o',
+  });
+  await store.deleteBucket('bucket');
+  await store.createBucket({ name: 'bucket', owner: 'o', location: '' });
+  const ref = { bucket: 'bucket', key: 'key', uploadId };
+  await assert.rejects(store.getUpload(ref), hasCode('NoSuchUpload'));
+  clock.aheadMs = 1000;
+  assert.equal((await store.sweep()).garbage, 1);
+});
+
+withStore('no acknowledged object is lost to a deletion of its bucket', async ({ store }) => {
+  for (let round = 0; round < 60; round += 1) {
+    const name = `race-${round}`;
+    await store.createBucket({ name, owner: 'o', location: '' });
+    const [written, deleted] = await Promise.allSettled([
+      put(store, 'key', Buffer.from('x'), { bucket: name }),
+      store.deleteBucket(name),
+    ]);
+    assert.notEqual(written.status, deleted.status);
+    if (written.status === 'fulfilled') await store.openObject({ bucket: name, key: 'key' });
+  }
+});
+
+withStore('a deletion that died is taken back', async ({ store, kv, clock }) => {
+  const entryKey = bucketEntry('bucket');
+  const entry = await kv.get(entryKey);
+  assert.ok(entry);
+  const marked = { ...decodeBucket(entry.value), deletingSinceMs: Date.now() };
+  await kv.commit({ puts: [{ entryKey, value: encodeBucket(marked) }] });
+  clock.aheadMs = 11_000;
+  await put(store, 'key', Buffer.from('x'));
+});
+
+withStore('settings are changed one after the other, losing none', async ({ store }) => {
+  const changes = Array.from({ length: 10 }, (_, index) =>
+    store.updateBucketSettings('bucket', (settings) => ({ ...settings, [`s${index}`]: index })),
+  );
+  await Promise.all(changes);
+  const { settings } = await store.getBucket('bucket');
+  assert.equal(Object.keys(settings).length, 10);
+});
