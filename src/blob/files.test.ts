@@ -21,7 +21,7 @@ testBlobStore('files', async () => {
   return openFileBlobStore(join(root, `blobs-${count}`));
 });
 
-test('files and directories are readable by their owner alone', async () => {
+void test('files and directories are readable by their owner alone', async () => {
   const dir = join(root, 'modes');
   const store = await openFileBlobStore(dir);
   async function* source(): AsyncGenerator<Uint8Array> {

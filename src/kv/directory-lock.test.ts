@@ -13,7 +13,7 @@ import { lockDataDirectory } from './directory-lock.ts';
 const isLocked = (error: unknown): boolean => error instanceof KvError && error.code === 'locked';
 const module = JSON.stringify(new URL('./directory-lock.ts', import.meta.url).href);
 
-test('a second server is refused until the first one ends, however it ends', async (t) => {
+void test('a second server is refused until the first one ends, however it ends', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'coffer-lock-'));
   t.after(() => rm(root, { recursive: true, force: true }));
   const dir = join(root, 'data');

@@ -40,7 +40,7 @@ testKv(
 
 const lmdbModule = JSON.stringify(new URL('./lmdb.ts', import.meta.url).href);
 
-test("several processes see each other's commits at once, and none is lost", async (t) => {
+void test("several processes see each other's commits at once, and none is lost", async (t) => {
   const dir = join(root, 'shared');
   const kv = openLmdbKv(dir);
   t.after(() => kv.close());
@@ -73,7 +73,7 @@ test("several processes see each other's commits at once, and none is lost", asy
   assert.equal(Buffer.from((await kv.get(counter))?.value ?? '').toString(), '300');
 });
 
-test('a closed store refuses', async () => {
+void test('a closed store refuses', async () => {
   const kv = openFresh();
   await kv.close();
   await kv.close();

@@ -11,13 +11,11 @@ import { isAdminPath } from '../admin/routes.ts';
 import type { Log } from '../base/log.ts';
 import { escapeXml } from '../base/xml.ts';
 import type { RequestHandler } from './connections.ts';
-import type { ServerMetrics } from './metrics.ts';
 
 export type AppDeps = {
   readonly log: Log;
   /** Whether anybody would see a line per request. */
   readonly logsRequests: boolean;
-  readonly metrics: ServerMetrics;
   readonly health: HealthHandler;
   readonly showMetrics: (req: IncomingMessage, res: ServerResponse, path: string) => Promise<void>;
   readonly admin: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
@@ -44,7 +42,6 @@ export function createApp(deps: AppDeps): App {
   };
   return {
     handle(req, res) {
-      deps.metrics.watchBytes(req, res);
       const path = pathOf(req.url ?? '');
       if (deps.logsRequests) logRequest(deps.log, req, res, path);
       if (path.startsWith('/minio/')) {

@@ -22,7 +22,9 @@ const underWayMaxMs = 3_600_000;
 export class Connections {
   readonly #server: ReturnType<typeof createServer>;
   readonly #sockets = new Map<Socket, Set<ServerResponse>>();
-  readonly #handshaking = new Set<Socket>();
+  /** TLS connections that are not set up yet, by the client's address and port. */
+  readonly #handshaking = new Map<string, Socket>();
+  readonly #closedBytes = { received: 0, sent: 0 };
   readonly #quietWatchers = new Set<() => void>();
   #handler: RequestHandler;
   #drain: DrainStyle | undefined;
@@ -39,7 +41,10 @@ export class Connections {
       if (tls) this.#handshake(socket);
       else this.#track(socket);
     });
-    this.#server.on('secureConnection', (socket: TLSSocket) => this.#track(socket));
+    this.#server.on('secureConnection', (socket: TLSSocket) => {
+      this.#handshaking.delete(peerOf(socket));
+      this.#track(socket);
+    });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
       refuse(error, socket),
     );
@@ -58,11 +63,14 @@ export class Connections {
     this.#handler = handler;
   }
 
-  /** Requests that have arrived and are not answered. */
-  get underWay(): number {
-    let count = 0;
-    for (const responses of this.#sockets.values()) count += responses.size;
-    return count;
+  /** All that moved on connections of clients since the start, in bytes. */
+  get bytes(): { readonly received: number; readonly sent: number } {
+    let { received, sent } = this.#closedBytes;
+    for (const socket of this.#sockets.keys()) {
+      received += socket.bytesRead;
+      sent += socket.bytesWritten;
+    }
+    return { received, sent };
   }
 
   /** Resolves when none of the requests that are under way now is left. */
@@ -80,6 +88,7 @@ export class Connections {
       if (responses.size === 0 && style === 'soon') socket.end();
       for (const res of responses) sayClose(res);
     }
+    if (style === 'soon') for (const socket of this.#handshaking.values()) socket.destroy();
     const timers = [
       setTimeout(() => {
         this.#isGraceOver = true;
@@ -88,6 +97,7 @@ export class Connections {
       setTimeout(
         () => {
           for (const socket of this.#sockets.keys()) socket.destroy();
+          for (const socket of this.#handshaking.values()) socket.destroy();
         },
         style === 'soon' ? graceMs : graceMs + underWayMaxMs,
       ),
@@ -111,9 +121,10 @@ export class Connections {
   }
 
   #handshake(socket: Socket): void {
-    this.#handshaking.add(socket);
+    const peer = peerOf(socket);
+    this.#handshaking.set(peer, socket);
     socket.once('close', () => {
-      this.#handshaking.delete(socket);
+      this.#handshaking.delete(peer);
       this.#notify();
     });
   }
@@ -122,6 +133,8 @@ export class Connections {
     this.#sockets.set(socket, new Set());
     socket.once('close', () => {
       this.#sockets.delete(socket);
+      this.#closedBytes.received += socket.bytesRead;
+      this.#closedBytes.sent += socket.bytesWritten;
       this.#notify();
     });
   }
@@ -145,6 +158,10 @@ export class Connections {
     if (this.#sockets.size > 0 || this.#handshaking.size > 0) return;
     for (const resolve of this.#quietWatchers) resolve();
   }
+}
+
+function peerOf(socket: Socket): string {
+  return `${socket.remoteAddress}:${socket.remotePort}`;
 }
 
 function sayClose(res: ServerResponse): void {

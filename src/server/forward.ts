@@ -1,6 +1,6 @@
-// Passes a request on to the successors of this worker, bytes unchanged. A worker that gave its store up
-// may still hold connections of clients; what they ask next is answered by the new workers, which the
-// supervisor hands the forwarded connection to as soon as they are ready.
+// Passes a request on to the successors of this worker, bytes unchanged. A worker that was replaced may
+// still hold connections of clients; what they ask next is answered under the new settings by the new
+// workers, which the supervisor hands the forwarded connection to as soon as they are ready.
 
 import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { request as requestTls } from 'node:https';
@@ -39,6 +39,8 @@ export function createForwarder(target: ForwardTarget): RequestHandler {
       }
     });
     res.on('close', () => upstream.destroy());
+    // A client that expects `100 Continue` sends nothing that would carry the header along.
+    upstream.flushHeaders();
     req.pipe(upstream);
   };
 }

@@ -64,7 +64,10 @@ function call(
   });
   return new Promise<{ status: number; body: string }>((resolve, reject) => {
     session.on('error', reject);
-    const stream = session.request({ ':method': request.method, ':path': request.path });
+    const stream = session.request(
+      { ':method': request.method, ':path': request.path },
+      { endStream: request.body === undefined },
+    );
     let status = 0;
     let body = '';
     stream.setEncoding('utf8');
@@ -79,7 +82,7 @@ function call(
       session.close();
       resolve({ status, body });
     });
-    stream.end(request.body);
+    if (request.body !== undefined) stream.end(request.body);
   });
 }
 

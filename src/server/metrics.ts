@@ -2,9 +2,6 @@
 // is aggregated when it is not a sum. Labels have few values: operations, outcomes and status codes,
 // never a bucket, an object or a key name.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 import { createKmsCalls, type KmsCalls, kmsSecondsBounds } from '../kms/metered-kms.ts';
@@ -20,6 +17,8 @@ const countedOperations = ['generate', 'decrypt', 'create'] as const;
 export type ServerMetricsDeps = {
   /** Whether the key service answers now; undefined when none is configured. */
   isKmsOnline(): Promise<boolean | undefined>;
+  /** What moved on the connections of this worker so far. */
+  bytes(): { readonly received: number; readonly sent: number };
   readonly startedMs: number;
 };
 
@@ -27,15 +26,11 @@ export class ServerMetrics {
   readonly registry = new Registry();
   /** Filled by the metered key service. */
   readonly kmsCalls: KmsCalls = createKmsCalls();
-  readonly #socketBytes = new WeakMap<Socket, { read: number; written: number }>();
   readonly #requests: Counter<'operation' | 'code'>;
   readonly #seconds: Histogram<'operation'>;
-  readonly #received: Counter;
-  readonly #sent: Counter;
 
   constructor(deps: ServerMetricsDeps) {
     const registers = [this.registry];
-    for (const outcome of outcomes) this.registry.registerMetric(this.#createKmsTotal(outcome));
     const online = new Gauge({
       name: 'minio_cluster_kms_online',
       help: '1 while the key service answers, 0 while it does not; absent without one',
@@ -67,33 +62,22 @@ export class ServerMetrics {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30],
       registers,
     });
-    this.#received = new Counter({
-      name: 'coffer_received_bytes_total',
-      help: 'Bytes received from clients',
-      registers,
-    });
-    this.#sent = new Counter({
-      name: 'coffer_sent_bytes_total',
-      help: 'Bytes sent to clients',
-      registers,
-    });
+    this.#expose(
+      'coffer_received_bytes_total',
+      'Bytes received from clients',
+      () => deps.bytes().received,
+    );
+    this.#expose('coffer_sent_bytes_total', 'Bytes sent to clients', () => deps.bytes().sent);
+    for (const outcome of outcomes) {
+      const help = `Calls to the key service that ended with: ${outcome}`;
+      this.#expose(`minio_cluster_kms_request_${outcome}`, help, () => this.#kmsTotal(outcome));
+    }
     collectDefaultMetrics({ register: this.registry });
   }
 
   countRequest(operation: string, status: number, seconds: number): void {
     this.#requests.inc({ operation, code: String(status) });
     this.#seconds.observe({ operation }, seconds);
-  }
-
-  /** Counts what moved on the connection of the request once it is answered. */
-  watchBytes(req: IncomingMessage, res: ServerResponse): void {
-    const { socket } = req;
-    res.on('close', () => {
-      const last = this.#socketBytes.get(socket) ?? { read: 0, written: 0 };
-      this.#received.inc(Math.max(0, socket.bytesRead - last.read));
-      this.#sent.inc(Math.max(0, socket.bytesWritten - last.written));
-      this.#socketBytes.set(socket, { read: socket.bytesRead, written: socket.bytesWritten });
-    });
   }
 
   /** The figures of this worker in the form of the admin API: bounds in nanoseconds. */
@@ -111,17 +95,18 @@ export class ServerMetrics {
     };
   }
 
-  #createKmsTotal(outcome: Outcome): Counter {
-    const total = (): number => this.#kmsTotal(outcome);
-    return new Counter({
-      name: `minio_cluster_kms_request_${outcome}`,
-      help: `Calls to the key service that ended with: ${outcome}`,
+  /** A counter whose value is kept elsewhere and read when the page is made. */
+  #expose(name: string, help: string, read: () => number): void {
+    const counter = new Counter({
+      name,
+      help,
       registers: [],
       collect() {
         this.reset();
-        this.inc(total());
+        this.inc(read());
       },
     });
+    this.registry.registerMetric(counter);
   }
 
   #kmsTotal(outcome: Outcome): number {

@@ -33,15 +33,11 @@ export type ToWorker =
   /** Opens the store now (after `standby`). */
   | { readonly type: 'open' }
   /**
-   * `serve`: no new connections come; answer and close, exit when none is left. `release`: the same, but
-   * give the store up as soon as no request is under way, and pass later requests on to the successors.
-   * `stop`: close idle connections at once.
+   * No new connections come. `replace`: close the store as soon as no request is under way, pass what
+   * still arrives on to the successors, exit when no connection is left. `stop`: close idle connections
+   * at once. `graceMs`: how long idle connections (`replace`) or requests under way (`stop`) may stay.
    */
-  | {
-      readonly type: 'drain';
-      readonly mode: 'serve' | 'release' | 'stop';
-      readonly graceMs: number;
-    }
+  | { readonly type: 'drain'; readonly mode: 'replace' | 'stop'; readonly graceMs: number }
   | { readonly type: 'freeze'; readonly isFrozen: boolean }
   | { readonly type: 'metrics-get'; readonly id: number }
   | { readonly type: 'metrics-text'; readonly id: number; readonly text: string };
@@ -59,7 +55,7 @@ export type FromWorker =
   | { readonly type: 'failed'; readonly message: string }
   /** Root credentials that were just made; shown once. */
   | { readonly type: 'announce'; readonly accessKey: string; readonly secretKey: string }
-  /** The store is closed (after a drain of mode `release`). */
+  /** The store is closed (in a drain of mode `replace`). */
   | { readonly type: 'released' }
   | { readonly type: 'service'; readonly action: ServiceAction }
   | { readonly type: 'metrics-request'; readonly id: number }

@@ -237,7 +237,7 @@ export class Supervisor {
     await next.filled(timeoutMs);
     this.#switchTo(next, old);
     this.#changed(next);
-    old.send({ type: 'drain', mode: 'serve', graceMs: next.settings.drainMs });
+    old.send({ type: 'drain', mode: 'replace', graceMs: next.settings.drainMs });
   }
 
   /** The old workers give the store up before the first new one opens it. */
@@ -249,7 +249,7 @@ export class Supervisor {
     try {
       this.#router.setTargets([]);
       old.retire();
-      old.send({ type: 'drain', mode: 'release', graceMs: next.settings.drainMs });
+      old.send({ type: 'drain', mode: 'replace', graceMs: next.settings.drainMs });
       const releases = old.workers.map(async (worker) => {
         const state = await worker.reached(['released'], releaseTimeoutMs);
         if (state === 'timeout') worker.kill();

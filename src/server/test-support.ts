@@ -3,7 +3,8 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { Agent, type IncomingHttpHeaders, request } from 'node:http';
+import { type Agent, type IncomingHttpHeaders, request } from 'node:http';
+import { request as requestTls } from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +20,7 @@ export type TestServerOptions = {
   readonly env?: Readonly<Record<string, string>>;
   readonly envFile?: string;
   readonly hasCredentials?: boolean;
+  readonly certsDirectory?: string;
   readonly arguments?: readonly string[];
 };
 
@@ -37,7 +39,8 @@ export type TestServer = AsyncDisposable & {
 export function startTestServer(options: TestServerOptions): TestServer {
   const main = join(import.meta.dirname, 'main.ts');
   const args = ['server', options.directory, '--address', `127.0.0.1:${options.port}`];
-  args.push('--certs-dir', join(options.directory, 'no-certs'), ...(options.arguments ?? []));
+  const certsDirectory = options.certsDirectory ?? join(options.directory, 'no-certs');
+  args.push('--certs-dir', certsDirectory, ...(options.arguments ?? []));
   if (options.envFile !== undefined) args.push('--env-file', options.envFile);
   const credentials = { MINIO_ROOT_USER: testUser, MINIO_ROOT_PASSWORD: testPassword };
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, ...args], {
@@ -123,6 +126,10 @@ export type TestCall = {
   readonly region?: string;
   readonly secretKey?: string;
   readonly agent?: Agent;
+  /** Certificate to trust: the call is HTTPS then. */
+  readonly ca?: string;
+  /** Waits for `100 Continue` before the body is sent. */
+  readonly expectsContinue?: boolean;
 };
 
 /** Sends one request, once. Rejects for anything that is not a whole HTTP answer. */
@@ -132,6 +139,7 @@ export function callServer(call: TestCall): Promise<TestAnswer> {
   const plain = {
     host: `127.0.0.1:${call.port}`,
     ...call.headers,
+    ...(call.expectsContinue ? { expect: '100-continue' } : {}),
     ...(bytes.length > 0 ? { 'content-length': String(bytes.length) } : {}),
   };
   const credentials = { accessKey: testUser, secretKey: call.secretKey ?? testPassword };
@@ -149,7 +157,9 @@ export function callServer(call: TestCall): Promise<TestAnswer> {
         }).headers;
   return new Promise((resolve, reject) => {
     const options = { host: '127.0.0.1', port: call.port, method, path: call.target, headers };
-    const req = request({ ...options, agent: call.agent ?? false }, (res) => {
+    const start = call.ca === undefined ? request : requestTls;
+    const secure = call.ca === undefined ? {} : { ca: call.ca };
+    const req = start({ ...options, ...secure, agent: call.agent ?? false }, (res) => {
       const chunks: Buffer[] = [];
       res.on('data', (chunk: Buffer) => chunks.push(chunk));
       res.on('error', reject);
@@ -162,7 +172,8 @@ export function callServer(call: TestCall): Promise<TestAnswer> {
       );
     });
     req.on('error', reject);
-    req.end(bytes);
+    if (call.expectsContinue) req.on('continue', () => req.end(bytes));
+    else req.end(bytes);
   });
 }
 

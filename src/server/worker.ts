@@ -100,10 +100,12 @@ class Worker {
       fields: { worker: `${config.generation}.${config.index}` },
     });
     const kmsConfig = parseKmsConfig(settings.env);
-    const online: { kms?: OpenedKms } = {};
+    // The metrics read what is built after them.
+    const parts: { kms?: OpenedKms; connections?: Connections } = {};
     const metrics = new ServerMetrics({
       startedMs: config.startedMs,
-      isKmsOnline: async () => (online.kms ? isKmsOnline(online.kms) : undefined),
+      isKmsOnline: async () => (parts.kms ? isKmsOnline(parts.kms) : undefined),
+      bytes: () => parts.connections?.bytes ?? { received: 0, sent: 0 },
     });
     const caPath = findCaDirectory(config.certsDirectory);
     const kms =
@@ -114,8 +116,10 @@ class Worker {
         calls: metrics.kmsCalls,
         ...(caPath === undefined ? {} : { caPath }),
       }));
-    if (kms) online.kms = kms;
-    return new Worker({ config, settings, log, metrics, kms, end });
+    if (kms) parts.kms = kms;
+    const worker = new Worker({ config, settings, log, metrics, kms, end });
+    parts.connections = worker.#connections;
+    return worker;
   }
 
   private constructor(made: {
@@ -197,10 +201,10 @@ class Worker {
     }
   }
 
-  async #drain(mode: 'serve' | 'release' | 'stop', graceMs: number): Promise<void> {
+  async #drain(mode: 'replace' | 'stop', graceMs: number): Promise<void> {
     this.#isDraining = true;
     this.#app.setFrozen(false);
-    if (mode === 'release') {
+    if (mode === 'replace') {
       const { host, port } = this.#config.address;
       const forward = createForwarder({ host, port, isTls: this.#isTls });
       this.#connections.setHandler(forward);
@@ -211,7 +215,7 @@ class Worker {
       tell({ type: 'released' });
       await emptied;
     } else {
-      await this.#connections.drain(mode === 'stop' ? 'soon' : 'late', graceMs);
+      await this.#connections.drain('soon', graceMs);
       await this.#node.close();
     }
     await this.#kms?.close();
@@ -228,7 +232,6 @@ class Worker {
     return createApp({
       log: this.#log,
       logsRequests: this.#settings.logLevel === 'debug',
-      metrics: this.#metrics,
       health: createHealthHandler({
         parts: () => ({ isReady: this.#s3 !== undefined, kms: this.#kms }),
         now,

@@ -55,15 +55,19 @@ export function createDataNonce(): Buffer {
 }
 
 /** The stored bytes of a small stream. The nonce is used for nothing else. */
-export function sealData(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array): Buffer {
+export function sealData(
+  key: Uint8Array,
+  plaintext: Uint8Array,
+  nonce: Uint8Array = createDataNonce(),
+): Buffer {
   return sealDare(key, plaintext, { nonce });
 }
 
 /** The stored bytes of a stream of any size. Errors of the source pass through. */
 export function sealDataStream(
   key: Uint8Array,
-  nonce: Uint8Array,
   source: AsyncIterable<Uint8Array>,
+  nonce: Uint8Array = createDataNonce(),
 ): AsyncGenerator<Uint8Array> {
   return sealDareStream(key, source, { nonce });
 }

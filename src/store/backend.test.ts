@@ -54,7 +54,7 @@ function dyingKv(kv: Kv, commits: number): Kv {
   };
 }
 
-test('a directory without a KMS stays plain and keeps its deployment id', async () => {
+void test('a directory without a KMS stays plain and keeps its deployment id', async () => {
   const kv = openMemoryKv();
   const first = await open(kv);
   await fill(first.kv, 10);
@@ -65,7 +65,7 @@ test('a directory without a KMS stays plain and keeps its deployment id', async 
   await assertFilled(second.kv, 10);
 });
 
-test('a new directory with a KMS is sealed from its first entry, with one key call', async () => {
+void test('a new directory with a KMS is sealed from its first entry, with one key call', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   const first = await open(kv, kms);
@@ -79,7 +79,7 @@ test('a new directory with a KMS is sealed from its first entry, with one key ca
   assert.deepEqual(kms.calls, { generate: 1, decrypt: 2 });
 });
 
-test('the first start with a KMS seals what was plain, for good', async () => {
+void test('the first start with a KMS seals what was plain, for good', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   const plain = await open(kv);
@@ -95,7 +95,7 @@ test('the first start with a KMS seals what was plain, for good', async () => {
   await assert.rejects(fill(plain.kv, 1));
 });
 
-test('sealing resumes after a crash at any commit', async () => {
+void test('sealing resumes after a crash at any commit', async () => {
   const kms = openTestKms();
   for (let commits = 0; commits < 6; commits += 1) {
     const kv = openMemoryKv();
@@ -108,7 +108,7 @@ test('sealing resumes after a crash at any commit', async () => {
   }
 });
 
-test('several processes seal at the same time', async () => {
+void test('several processes seal at the same time', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   await fill((await open(kv)).kv, 200);
@@ -117,14 +117,14 @@ test('several processes seal at the same time', async () => {
   assert.ok(!(await dump(kv)).includes('secret'));
 });
 
-test('several processes create one directory', async () => {
+void test('several processes create one directory', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   const opened = await Promise.all(Array.from({ length: 5 }, () => open(kv, kms)));
   assert.equal(new Set(opened.map((backend) => backend.deploymentId)).size, 1);
 });
 
-test('the recorded key opens the directory, whatever the default key is now', async () => {
+void test('the recorded key opens the directory, whatever the default key is now', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   await fill((await open(kv, kms)).kv, 3);
@@ -135,14 +135,14 @@ test('the recorded key opens the directory, whatever the default key is now', as
   await assertFilled(again.kv, 3);
 });
 
-test('another key service, or another key of the same name, is refused with a clear error', async () => {
+void test('another key service, or another key of the same name, is refused with a clear error', async () => {
   const kv = openMemoryKv();
   await open(kv, openTestKms());
   await assert.rejects(open(kv, openTestKms('other')), hasCode('wrong-key', "'test-key'"));
   await assert.rejects(open(kv, openTestKms()), hasCode('wrong-key', "'test-key'"));
 });
 
-test('an unreachable KMS or a disabled key passes through, so that the caller may wait', async () => {
+void test('an unreachable KMS or a disabled key passes through, so that the caller may wait', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   await open(kv, kms);
@@ -155,7 +155,7 @@ test('an unreachable KMS or a disabled key passes through, so that the caller ma
   assert.equal((await open(kv, kms)).isSealed, true);
 });
 
-test('the format entry cannot be changed by somebody without the backend key', async () => {
+void test('the format entry cannot be changed by somebody without the backend key', async () => {
   const kv = openMemoryKv();
   const kms = openTestKms();
   await fill((await open(kv, kms)).kv, 3);
@@ -177,7 +177,7 @@ test('the format entry cannot be changed by somebody without the backend key', a
   await assert.rejects(open(kv, kms), hasCode('newer-format'));
 });
 
-test('entries without a format entry are not taken for a new directory', async () => {
+void test('entries without a format entry are not taken for a new directory', async () => {
   const kv = openMemoryKv();
   await kv.commit({ puts: [{ entryKey: Buffer.from('c1'), value: Buffer.from('?') }] });
   await assert.rejects(open(kv), hasCode('corrupt'));

@@ -116,7 +116,7 @@ async function storeWhole(
   const dataKey = await target.dataKey;
   const plaintext = chunks.length === 1 ? asBuffer(chunks[0]) : Buffer.concat(chunks);
   const nonce = dataKey && createDataNonce();
-  const stored = dataKey && nonce ? sealData(dataKey, nonce, plaintext) : plaintext;
+  const stored = dataKey && nonce ? sealData(dataKey, plaintext, nonce) : plaintext;
   const result = { ...digests.result(), nonce, storedBytes: stored.length };
   if (stored.length === 0) return { ...result, place: { kind: 'none' }, inlineBytes: undefined };
   const id = createId(context.now());
@@ -136,7 +136,7 @@ async function storeStream(
   const dataKey = await target.dataKey;
   const id = createId(context.now());
   const nonce = dataKey && createDataNonce();
-  const stored = dataKey && nonce ? sealDataStream(dataKey, nonce, source) : source;
+  const stored = dataKey && nonce ? sealDataStream(dataKey, source, nonce) : source;
   const storedBytes = await context.blobs.write(id, stored);
   const result = digests.result();
   const expectedBytes = dataKey ? sealedDataSize(result.sizeBytes) : result.sizeBytes;

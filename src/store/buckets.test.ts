@@ -13,7 +13,7 @@ const hasCode =
     error instanceof StoreError && error.code === code;
 
 function withStore(title: string, run: (opened: TestStore) => Promise<void>): void {
-  test(title, async () => {
+  void test(title, async () => {
     const opened = await openTestStore();
     try {
       await run(opened);

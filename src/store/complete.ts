@@ -3,7 +3,7 @@
 
 import { assertPartOrder, completeFrom, selectParts } from './complete-checks.ts';
 import { type Change, commitCurrent } from './current.ts';
-import { completedEntry, garbageEntry, partsRange } from './keys.ts';
+import { completedEntry, createId, garbageEntry, partsEntry, partsRange } from './keys.ts';
 import type { KvCheck } from './kv.ts';
 import { findUpload, type LoadedUpload, noSuchUpload } from './multipart.ts';
 import { nullVersionId, wholeSeconds } from './objects.ts';
@@ -12,6 +12,7 @@ import {
   decodePart,
   encodeGarbage,
   encodeObject,
+  encodeParts,
   type ObjectRecord,
   type PartRecord,
   toObjectInfo,
@@ -70,16 +71,18 @@ async function planCompletion(
   const parts = selectParts(input, byNumber);
   const completed = completeFrom(upload.record, input, parts);
   const { attributes, owner, envelope } = upload.record;
+  const nowMs = context.now();
   const record: ObjectRecord = {
     versionId: nullVersionId,
     etag: completed.etag,
     sizeBytes: completed.sizeBytes,
-    modifiedMs: wholeSeconds(context.now()),
+    modifiedMs: wholeSeconds(nowMs),
     attributes,
     owner,
     ...(envelope ? { envelope } : {}),
     ...(completed.checksum ? { checksum: completed.checksum } : {}),
     parts,
+    partsId: createId(nowMs),
   };
   return { record, change: { record, ...describe(context, upload, { record, stored }) } };
 }
@@ -95,7 +98,8 @@ function describe(
 ): Omit<Change, 'record'> {
   const { place } = upload;
   const checks = [upload.check];
-  for (const { number } of made.record.parts ?? []) {
+  const { parts = [], partsId = '' } = made.record;
+  for (const { number } of parts) {
     const loaded = made.stored.get(number);
     if (loaded) checks.push(loaded.check);
   }
@@ -107,6 +111,7 @@ function describe(
     checks,
     deletes: checks.map((check) => check.entryKey),
     puts: [
+      { entryKey: partsEntry(partsId), value: encodeParts(parts) },
       { entryKey, value: encodeObject(made.record) },
       { entryKey: garbageEntry(nowMs + rememberedMs), value: forget },
       { entryKey: garbageEntry(nowMs), value: leftOver },

@@ -5,10 +5,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type LoadedBucket, loadBucketForWrite } from './buckets.ts';
 import { assertConditions } from './conditions.ts';
-import { blobEntry, currentEntry, garbageEntry, inlineEntry, protectsEntry } from './keys.ts';
+import {
+  blobEntry,
+  currentEntry,
+  garbageEntry,
+  inlineEntry,
+  partsEntry,
+  protectsEntry,
+} from './keys.ts';
 import type { KvCheck, KvPut } from './kv.ts';
 import {
   decodeObject,
+  decodeParts,
   encodeGarbage,
   encodeMark,
   encodeObject,
@@ -46,11 +54,17 @@ export async function loadCurrent(
   place: ObjectPlace,
 ): Promise<CurrentVersion> {
   const entryKey = currentEntry(place.bucket.record.id, place.name);
-  const entry = await context.kv.get(entryKey);
-  return {
-    record: entry && decodeObject(entry.value),
-    check: { entryKey, version: entry?.version ?? 'absent' },
-  };
+  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    const entry = await context.kv.get(entryKey);
+    if (!entry) return { record: undefined, check: { entryKey, version: 'absent' } };
+    const check = { entryKey, version: entry.version };
+    const record = decodeObject(entry.value);
+    if (record.partsId === undefined) return { record, check };
+    const parts = await context.kv.get(partsEntry(record.partsId));
+    if (parts) return { record: { ...record, parts: decodeParts(parts.value) }, check };
+    // Overwritten between the two reads: look again. A record that stays without its parts is damage.
+  }
+  throw new StoreError('ObjectCorrupt', 'The parts of the object are missing.');
 }
 
 /**
@@ -107,6 +121,8 @@ function describe(
   if (record) puts.push({ entryKey, value: encodeObject(record) });
   else if (current.record) deletes.push(entryKey);
   describeIndex(place, current.record, record, { puts, deletes });
+  const partsId = current.record?.partsId;
+  if (partsId !== undefined && partsId !== record?.partsId) deletes.push(partsEntry(partsId));
   if (current.record) {
     const kept = new Set(placesOf(record).map((id) => id.id));
     const dropped = storedOf(current.record).filter(

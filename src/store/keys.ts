@@ -15,6 +15,7 @@ export const tables = {
   version: 'v',
   upload: 'u',
   part: 'p',
+  parts: 'n',
   completed: 'd',
   inline: 'i',
   blob: 'o',
@@ -67,6 +68,7 @@ export const bucketEntry = (name: string): Buffer => entry('bucket', Buffer.from
 export const currentEntry = (bucketId: Uint8Array, name: Uint8Array): Buffer =>
   entry('current', bucketId, name);
 export const inlineEntry = (id: string): Buffer => entry('inline', Buffer.from(id, 'hex'));
+export const partsEntry = (id: string): Buffer => entry('parts', Buffer.from(id, 'hex'));
 export const blobEntry = (id: string): Buffer => entry('blob', Buffer.from(id, 'hex'));
 
 /** The place of an upload, and the prefix of everything that belongs to it in another table. */

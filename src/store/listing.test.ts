@@ -67,7 +67,7 @@ function model(names: Iterable<string>, prefix: string, delimiter: string, from:
   return folded.filter(isBehind);
 }
 
-test('pages of any size show exactly what the model shows', async () => {
+void test('pages of any size show exactly what the model shows', async () => {
   const piece = fc.constantFrom(
     'a',
     'b',
@@ -108,7 +108,7 @@ test('pages of any size show exactly what the model shows', async () => {
   );
 });
 
-test('common prefixes are merged into the order of the bytes', async () => {
+void test('common prefixes are merged into the order of the bytes', async () => {
   const bucket = await bucketOf(['foo+1/bar', 'foo/bar/xyzzy', 'quux ab/thud', 'asdf']);
   assert.deepEqual(await listAll({ bucket, delimiter: '/' }), [
     'asdf',
@@ -118,7 +118,7 @@ test('common prefixes are merged into the order of the bytes', async () => {
   ]);
 });
 
-test('a key equal to the prefix is a key', async () => {
+void test('a key equal to the prefix is a key', async () => {
   const bucket = await bucketOf(['asdf/', 'asdf/b', 'asdf/c/d']);
   assert.deepEqual(await listAll({ bucket, prefix: 'asdf/', delimiter: '/' }), [
     'asdf/',
@@ -127,7 +127,7 @@ test('a key equal to the prefix is a key', async () => {
   ]);
 });
 
-test('a limit of zero shows nothing and is not truncated', async () => {
+void test('a limit of zero shows nothing and is not truncated', async () => {
   const bucket = await bucketOf(['a']);
   const page = await opened.store.listObjects({
     bucket,
@@ -139,7 +139,7 @@ test('a limit of zero shows nothing and is not truncated', async () => {
   assert.deepEqual(page, { objects: [], commonPrefixes: [], isTruncated: false, next: undefined });
 });
 
-test('a folded prefix with thousands of keys costs a few reads', async () => {
+void test('a folded prefix with thousands of keys costs a few reads', async () => {
   const names = Array.from({ length: 3000 }, (_, index) => `big/${index}`);
   const bucket = await bucketOf([...names, 'a', 'z']);
   assert.deepEqual(await listAll({ bucket, delimiter: '/', limit: 2 }), ['a', 'big/', 'z']);

@@ -33,7 +33,7 @@ const hasCode =
 
 function withStore(title: string, run: (opened: TestStore) => Promise<void>): void {
   for (const engine of ['memory', 'durable'] as const) {
-    test(`${engine}: ${title}`, async () => {
+    void test(`${engine}: ${title}`, async () => {
       const opened = await openTestStore({ engine });
       try {
         await run(opened);
@@ -363,7 +363,7 @@ withStore('uploads are listed by key, then by age', async (opened) => {
   assert.equal((await page({ limit: 0 })).text, '');
 });
 
-test('an upload of ten thousand parts completes in one commit', async () => {
+void test('an upload of ten thousand parts completes in one commit', async () => {
   const opened = await openTestStore({ engine: 'durable' });
   try {
     const ref = await create(opened);

@@ -30,7 +30,7 @@ function withStore(
   options: TestStoreOptions = {},
 ): void {
   for (const engine of ['memory', 'durable'] as const) {
-    test(`${engine}: ${title}`, async () => {
+    void test(`${engine}: ${title}`, async () => {
       const opened = await openTestStore({ ...options, engine });
       try {
         await run(opened);
@@ -255,15 +255,15 @@ withStore('concurrent writers of one key all succeed and one of them stays', asy
 withStore('readers are never disturbed by overwriters', async ({ store }) => {
   const bodies = Array.from({ length: 4 }, (_, index) => randomBytes(index * 60_000 + 10));
   await put(store, 'key', Buffer.concat(bodies));
-  let isWriting = true;
+  const state = { isWriting: true };
   const write = async (): Promise<void> => {
     for (let round = 0; round < 40; round += 1) {
       await put(store, 'key', bodies[round % 4] ?? ('' as never), { encryption: 'sse-s3' });
     }
-    isWriting = false;
+    state.isWriting = false;
   };
   const read = async (): Promise<void> => {
-    while (isWriting) {
+    while (state.isWriting) {
       const opened = await store.openObject({ bucket: 'bucket', key: 'key', willRead: true });
       const bytes = await bytesOf(await opened.read());
       assert.equal(createHash('md5').update(bytes).digest('hex'), opened.info.etag);

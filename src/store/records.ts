@@ -40,7 +40,10 @@ export type ObjectRecord = {
   readonly checksum?: Checksum;
   /** One of the two: the bytes of a single-part object, or the parts in order. */
   readonly data?: StoredBytes;
+  /** In an entry of their own, because a listing has no use for up to 10,000 of them. */
   readonly parts?: readonly PartRecord[];
+  /** Where that entry is. */
+  readonly partsId?: string;
 };
 
 export type BucketRecord = {
@@ -108,10 +111,11 @@ export function encodeObject(record: ObjectRecord): Buffer {
     record.envelope ? packEnvelope(record.envelope) : null,
     record.checksum ? packChecksum(record.checksum) : null,
     record.data ? packStored(record.data) : null,
-    record.parts ? record.parts.map(packPart) : null,
+    record.partsId ?? null,
   ]);
 }
 
+/** The record without its parts. */
 export function decodeObject(value: Uint8Array): ObjectRecord {
   const f = decode(value, 'an object');
   return {
@@ -124,8 +128,18 @@ export function decodeObject(value: Uint8Array): ObjectRecord {
     ...(f[7] ? { envelope: unpackEnvelope(f[7] as Packed) } : {}),
     ...(f[8] ? { checksum: unpackChecksum(f[8] as Packed) } : {}),
     ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
-    ...(f[10] ? { parts: (f[10] as Packed[]).map(unpackPart) } : {}),
+    ...(f[10] ? { partsId: f[10] as string } : {}),
   };
+}
+
+export function encodeParts(parts: readonly PartRecord[]): Buffer {
+  return encode(parts.map(packPart));
+}
+
+export function decodeParts(value: Uint8Array): PartRecord[] {
+  return decode(value, 'the parts of an object')
+    .slice(1)
+    .map((packed) => unpackPart(packed as Packed));
 }
 
 export function encodePart(part: PartRecord): Buffer {

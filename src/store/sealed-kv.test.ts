@@ -23,7 +23,7 @@ async function stored(kv: Kv): Promise<Buffer> {
   return Buffer.from((await kv.get(entryKey))?.value ?? '');
 }
 
-test('a sealed value has the documented layout', async () => {
+void test('a sealed value has the documented layout', async () => {
   const backendKey = randomBytes(32);
   const kv = openMemoryKv();
   const sealed = new SealedKv(kv, new ValueSealer(backendKey));
@@ -39,7 +39,7 @@ test('a sealed value has the documented layout', async () => {
   assert.equal(opened.toString(), 'secret');
 });
 
-test('no nonce is used twice under one salt', async () => {
+void test('no nonce is used twice under one salt', async () => {
   const sealer = new ValueSealer(randomBytes(32));
   const nonces = new Set<string>();
   for (let round = 0; round < 1000; round += 1) {
@@ -48,12 +48,12 @@ test('no nonce is used twice under one salt', async () => {
   assert.equal(nonces.size, 1000);
 });
 
-test('a value with any byte changed, cut or added is refused', async () => {
+void test('a value with any byte changed, cut or added is refused', async () => {
   const kv = openMemoryKv();
   const sealed = new SealedKv(kv, new ValueSealer(randomBytes(32)));
   await sealed.commit({ puts: [{ entryKey, value: Buffer.from('a secret of some length') }] });
   const bytes = await stored(kv);
-  const damaged = [...bytes.keys()].map((index) => {
+  const damaged: Buffer[] = [...bytes.keys()].map((index) => {
     const copy = Buffer.from(bytes);
     copy[index] = (copy[index] ?? 0) ^ 1;
     return copy;
@@ -71,7 +71,7 @@ test('a value with any byte changed, cut or added is refused', async () => {
   assert.equal(Buffer.from((await sealed.get(entryKey))?.value ?? '').length, 23);
 });
 
-test('a value moved to another entry, or of another backend key, is refused', async () => {
+void test('a value moved to another entry, or of another backend key, is refused', async () => {
   const kv = openMemoryKv();
   const sealed = new SealedKv(kv, new ValueSealer(randomBytes(32)));
   await sealed.commit({ puts: [{ entryKey, value: Buffer.from('secret') }] });
@@ -82,7 +82,7 @@ test('a value moved to another entry, or of another backend key, is refused', as
   await assert.rejects(stranger.get(entryKey), isCorrupt);
 });
 
-test('values of many processes open, more than keys are kept at hand', async () => {
+void test('values of many processes open, more than keys are kept at hand', async () => {
   const backendKey = randomBytes(32);
   const kv = openMemoryKv();
   const reader = new SealedKv(kv, new ValueSealer(backendKey));
@@ -101,7 +101,7 @@ test('values of many processes open, more than keys are kept at hand', async () 
   }
 });
 
-test('a plain store stops writing and reading the moment its directory is being sealed', async () => {
+void test('a plain store stops writing and reading the moment its directory is being sealed', async () => {
   const kv = openMemoryKv();
   const format = Buffer.from('format');
   await kv.commit({ puts: [{ entryKey: format, value: Buffer.from('plain') }] });

@@ -48,7 +48,10 @@ async function madeBy(run: () => Promise<unknown>): Promise<{ files: string[]; i
   const inlineBefore = new Set((await entriesOf(opened.kv, 'i')).map(idOf));
   await run();
   return {
-    files: (await blobFiles()).filter((file) => !filesBefore.has(file)).sort(),
+    // Ids begin with the time.
+    files: (await blobFiles())
+      .filter((file) => !filesBefore.has(file))
+      .sort((a, b) => (a.slice(-32) < b.slice(-32) ? -1 : 1)),
     inline: (await entriesOf(opened.kv, 'i')).filter((entry) => !inlineBefore.has(idOf(entry))),
   };
 }
@@ -85,7 +88,7 @@ async function multipart(key: string, bodies: readonly Buffer[]): Promise<Object
   return store.completeUpload({ ...target, uploadId, parts });
 }
 
-test('every flipped byte of a small object is refused, below and above the sealing', async () => {
+void test('every flipped byte of a small object is refused, below and above the sealing', async () => {
   const { store, rawKv, kv } = opened;
   const body = randomBytes(300);
   const made = await madeBy(() => put(store, 'small', body, { encryption: 'sse-s3' }));
@@ -107,7 +110,7 @@ test('every flipped byte of a small object is refused, below and above the seali
   }
 });
 
-test('every flipped byte of a record is refused, and the record of another name too', async () => {
+void test('every flipped byte of a record is refused, and the record of another name too', async () => {
   const { store, rawKv } = opened;
   await put(store, 'record-a', randomBytes(10), { encryption: 'sse-s3' });
   await put(store, 'record-b', randomBytes(10), { encryption: 'sse-s3' });
@@ -126,7 +129,7 @@ test('every flipped byte of a record is refused, and the record of another name 
   await get(store, 'record-a');
 });
 
-test('flipped, cut, repeated and reordered packages of a file are refused', async () => {
+void test('flipped, cut, repeated and reordered packages of a file are refused', async () => {
   const { store } = opened;
   const body = randomBytes(65_536 * 4 + 1000);
   const made = await madeBy(() => put(store, 'large', body, { encryption: 'sse-s3' }));
@@ -158,7 +161,7 @@ test('flipped, cut, repeated and reordered packages of a file are refused', asyn
   assert.ok(body.equals(await get(store, 'large')));
 });
 
-test('a range is refused when its own packages were changed, and served when others were', async () => {
+void test('a range is refused when its own packages were changed, and served when others were', async () => {
   const { store } = opened;
   const body = randomBytes(65_536 * 3);
   const made = await madeBy(() => put(store, 'ranged', body, { encryption: 'sse-s3' }));
@@ -175,7 +178,7 @@ test('a range is refused when its own packages were changed, and served when oth
   await assert.rejects(get(store, 'ranged', { start: 10, end: 20 }), isCorrupt);
 });
 
-test('bytes of another object are refused, also of the same name, size and key', async () => {
+void test('bytes of another object are refused, also of the same name, size and key', async () => {
   const { store } = opened;
   const body = randomBytes(200_000);
   const made: string[] = [];
@@ -193,7 +196,7 @@ test('bytes of another object are refused, also of the same name, size and key',
   assert.ok(body.equals(await get(store, 'one')));
 });
 
-test('parts cannot take the place of each other, nor of their own earlier upload', async () => {
+void test('parts cannot take the place of each other, nor of their own earlier upload', async () => {
   const { store } = opened;
   const bodies = [randomBytes(5 * 1024 * 1024), randomBytes(5 * 1024 * 1024)];
   const made = await madeBy(() => multipart('parts', bodies));
@@ -211,7 +214,7 @@ test('parts cannot take the place of each other, nor of their own earlier upload
   assert.ok(Buffer.concat(bodies).equals(await get(store, 'parts')));
 });
 
-test('an earlier upload of a part does not open in the place of the later one', async () => {
+void test('an earlier upload of a part does not open in the place of the later one', async () => {
   const { store } = opened;
   const target = { bucket: 'bucket', key: 'again' };
   const { uploadId } = await store.createUpload({
@@ -235,7 +238,7 @@ test('an earlier upload of a part does not open in the place of the later one', 
   await assert.rejects(get(store, 'again', { start: 150_000, end: 150_001 }), isCorrupt);
 });
 
-test('missing bytes are reported as damage', async () => {
+void test('missing bytes are reported as damage', async () => {
   const { store, kv } = opened;
   const large = await madeBy(() => put(store, 'gone', randomBytes(200_000)));
   await opened.blobs.remove((large.files[0] ?? '').slice(-32));

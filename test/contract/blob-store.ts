@@ -29,7 +29,7 @@ const hasCode =
 /** Declares the suite. `open` gives a fresh, empty store. */
 export function testBlobStore(name: string, open: () => Promise<BlobStore>): void {
   const withStore = (title: string, run: (store: BlobStore) => Promise<void>): void => {
-    test(`${name}: ${title}`, async () => {
+    void test(`${name}: ${title}`, async () => {
       const store = await open();
       try {
         await run(store);

@@ -14,7 +14,7 @@ export function testKv(
   reopen?: (kv: Kv) => Promise<Kv>,
 ): void {
   const withKv = (title: string, run: (kv: Kv) => Promise<void>): void => {
-    test(`${name}: ${title}`, async () => {
+    void test(`${name}: ${title}`, async () => {
       const kv = await open();
       try {
         await run(kv);

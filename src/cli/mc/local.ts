@@ -57,28 +57,34 @@ export async function* walkLocal(
   options: { isRecursive: boolean; below?: string },
 ): AsyncGenerator<LocalEntry> {
   const below = options.below ?? '';
-  const names = (await readdir(path.join(root, below))).sort();
-  for (const name of names) {
-    const relative = below + name;
-    const file = path.join(root, relative);
-    let info: Stats;
-    try {
-      info = await stat(file);
-    } catch {
-      continue; // removed meanwhile, or a link to nowhere
-    }
-    if (info.isDirectory() && options.isRecursive) {
-      yield* walkLocal(root, { isRecursive: true, below: `${relative}/` });
-    } else if (info.isDirectory() || info.isFile()) {
-      yield {
-        name: info.isDirectory() ? `${relative}/` : relative,
-        path: file,
-        isFolder: info.isDirectory(),
-        sizeBytes: info.size,
-        modifiedMs: info.mtimeMs,
-      };
-    }
+  for (const entry of await readFolder(root, below)) {
+    if (entry.isFolder && options.isRecursive) {
+      yield* walkLocal(root, { isRecursive: true, below: entry.name });
+    } else yield entry;
   }
+}
+
+/** In the order of an object listing: by bytes, a folder counting with its `/`. */
+async function readFolder(root: string, below: string): Promise<LocalEntry[]> {
+  const entries: LocalEntry[] = [];
+  for (const name of await readdir(path.join(root, below))) {
+    const file = path.join(root, below, name);
+    const info = await stat(file).catch(() => undefined); // gone meanwhile, or a link to nowhere
+    if (info === undefined || !(info.isDirectory() || info.isFile())) continue;
+    entries.push({
+      name: below + name + (info.isDirectory() ? '/' : ''),
+      path: file,
+      isFolder: info.isDirectory(),
+      sizeBytes: info.size,
+      modifiedMs: info.mtimeMs,
+    });
+  }
+  return entries.sort((left, right) => compareBytes(left.name, right.name));
+}
+
+/** The order of keys in an object listing. */
+export function compareBytes(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
 /** The bytes of a file, or of a part of it. */

@@ -1,0 +1,394 @@
+// `stat`: what is known about objects, buckets and local files. A bucket's properties come from several
+// small requests; one that fails only leaves its line at the default.
+
+import { openAdmin, openS3, parseTarget, s3Text } from '../context.ts';
+import type { McContext, S3Target } from '../context.ts';
+import { McError, toMcError } from '../error.ts';
+import type { JsonObject } from '../error.ts';
+import { Failure } from '../failure.ts';
+import { formatDate, formatSize, formatTimestamp } from '../format.ts';
+import { contentTypeOf, statLocal } from '../local.ts';
+import { asBucketError, getEncryption, headBucket, headObject } from '../s3-objects.ts';
+import type { ObjectInfo } from '../s3-objects.ts';
+import { checkBucketName, documentText } from '../s3-client.ts';
+import type { S3Client } from '../s3-client.ts';
+import { listBuckets, listObjects } from '../s3-list.ts';
+import type { Entry } from '../s3-list.ts';
+import { parseSse } from '../sse.ts';
+import type { SseRules } from '../sse.ts';
+import { listFailure } from './ls.ts';
+
+/** `stat TARGET…` */
+export async function runStat(context: McContext, args: readonly string[]): Promise<void> {
+  const sse = await parseSse(context, args);
+  for (const text of args) {
+    const target = await parseTarget(context, text);
+    if (target.kind === 'local') await statFile(context, text, target.path);
+    else if (target.bucket === '') await statService(context, target);
+    else if (context.flags.has('no-list')) await statNamed(context, target, sse);
+    else if (target.key === '' && !context.flags.has('recursive')) await statBucket(context, target);
+    else await statListed(context, target, sse);
+  }
+}
+
+type Shown = {
+  readonly name: string;
+  readonly modifiedMs?: number;
+  readonly sizeBytes?: number;
+  readonly etag?: string;
+  readonly isFolder: boolean;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly metadata?: Readonly<Record<string, string>>;
+};
+
+function show(context: McContext, shown: Shown): void {
+  const metadata = shown.metadata ?? {};
+  const checksum = checksums(shown.headers ?? {});
+  const headers = shown.headers ?? {};
+  const optional = (name: string, value: string | undefined) =>
+    value === undefined || value === '' ? {} : { [name]: value };
+  context.out.message(
+    {
+      status: 'success',
+      name: shown.name,
+      lastModified: formatTimestamp(shown.modifiedMs ?? 0),
+      size: shown.sizeBytes ?? 0,
+      etag: shown.etag ?? '',
+      type: shown.isFolder ? 'folder' : 'file',
+      ...optional('expires', headers['expires']),
+      ...optional('expiration', headers['x-amz-expiration']),
+      ...optional('replicationStatus', headers['x-amz-replication-status']),
+      ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+      ...optional('versionID', headers['x-amz-version-id']),
+      ...(Object.keys(checksum).length === 0 ? {} : { checksum }),
+    },
+    () => formatBlock(context, shown, checksum),
+  );
+}
+
+function formatBlock(context: McContext, shown: Shown, checksum: JsonObject): string {
+  const lines = [context.out.paint(`Name      : ${shown.name}`, 'cyanBold')];
+  const row = (label: string, value: string) => {
+    lines.push(`${label.padEnd(10)}: ${value}`);
+  };
+  if (shown.modifiedMs !== undefined) row('Date', `${formatDate(shown.modifiedMs)} `);
+  if (shown.sizeBytes !== undefined) row('Size', formatSize(shown.sizeBytes).padEnd(7));
+  if (shown.etag !== undefined && shown.etag !== '') row('ETag', `${shown.etag} `);
+  const headers = shown.headers ?? {};
+  const version = headers['x-amz-version-id'];
+  if (version !== undefined) row('VersionID', `${version} `);
+  row('Type', `${shown.isFolder ? 'folder' : 'file'} `);
+  for (const [name, value] of Object.entries(checksum)) row('Checksum', `${name}:${String(value)}`);
+  const encryption = describeEncryption(headers);
+  if (encryption !== undefined) row('Encryption', encryption);
+  const metadata = Object.entries(shown.metadata ?? {}).filter(([name]) => !isEncryptionHeader(name));
+  if (metadata.length > 0) {
+    lines.push('Metadata  :');
+    const width = Math.max(...metadata.map(([name]) => name.length));
+    for (const [name, value] of metadata) lines.push(`  ${name.padEnd(width)}: ${value} `);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function describeEncryption(headers: Readonly<Record<string, string>>): string | undefined {
+  const start = 'x-amz-server-side-encryption';
+  if (headers[`${start}-bucket-key-enabled`] === 'true') return 'SSE-KMS';
+  const keyId = headers[`${start}-aws-kms-key-id`];
+  if (keyId !== undefined) return `SSE-KMS (${keyId})`;
+  if (headers[`${start}-customer-key-md5`] !== undefined) return 'SSE-C';
+  const algorithm = headers[start];
+  if (algorithm === undefined) return undefined;
+  return algorithm === 'AES256' ? 'SSE-S3' : 'SSE-Unknown';
+}
+
+function isEncryptionHeader(name: string): boolean {
+  return /^x-amz-server-side-encryption/i.test(name);
+}
+
+/** The header names as the reference writes them: `X-Amz-Meta-Colour`. */
+function titleCase(name: string): string {
+  return name.replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase());
+}
+
+const shownHeaders =
+  /^(cache-control|content-(type|encoding|language|disposition)|expires|x-amz-(meta-.+|server-side-encryption.*|storage-class|tagging-count|website-redirect-location|object-lock-.+|replication-status))$/;
+
+function metadataOf(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const metadata: Record<string, string> = {};
+  for (const name of Object.keys(headers).sort()) {
+    const isKey = name === 'x-amz-server-side-encryption-customer-key';
+    if (shownHeaders.test(name) && !isKey) metadata[titleCase(name)] = headers[name] ?? '';
+  }
+  return metadata;
+}
+
+function checksums(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    const algorithm = /^x-amz-checksum-(crc32|crc32c|crc64nvme|sha1|sha256)$/.exec(name)?.[1];
+    if (algorithm !== undefined) found[algorithm.toUpperCase()] = value;
+  }
+  return found;
+}
+
+function showObject(context: McContext, name: string, info: ObjectInfo): void {
+  show(context, {
+    name,
+    modifiedMs: info.modifiedMs,
+    sizeBytes: info.sizeBytes,
+    etag: info.etag,
+    isFolder: name.endsWith('/'),
+    headers: info.headers,
+    metadata: metadataOf(info.headers),
+  });
+}
+
+function statFailure(text: string, reason: McError): Failure {
+  return new Failure(`Unable to stat \`${text}\`.`, reason);
+}
+
+function objectMissing(): McError {
+  return new McError('object-missing', 'Object does not exist');
+}
+
+async function statFile(context: McContext, text: string, file: string): Promise<void> {
+  const info = await statLocal(file).catch(() => {
+    throw statFailure(text, objectMissing());
+  });
+  const name = file.slice(file.lastIndexOf('/') + 1);
+  show(context, {
+    name: info.isDirectory() ? `${name}/` : name,
+    modifiedMs: info.mtimeMs,
+    ...(info.isDirectory() ? {} : { sizeBytes: info.size }),
+    isFolder: info.isDirectory(),
+    metadata: { 'Content-Type': contentTypeOf(file) },
+  });
+}
+
+async function statService(context: McContext, target: S3Target): Promise<void> {
+  const client = await openS3(context, target.alias);
+  const buckets = await listBuckets(client).catch((error: unknown) => {
+    throw statFailure(target.text, toMcError(error));
+  });
+  for (const bucket of buckets) {
+    show(context, { name: `${bucket.name}/`, modifiedMs: bucket.createdMs, isFolder: true });
+  }
+  if (buckets.length === 0) throw statFailure(target.text, objectMissing());
+}
+
+async function statNamed(context: McContext, target: S3Target, sse: SseRules): Promise<void> {
+  const client = await openS3(context, target.alias);
+  const { bucket, key } = target;
+  try {
+    if (key === '') {
+      await headBucket(client, bucket);
+      show(context, { name: `${bucket}/`, isFolder: true });
+      return;
+    }
+    const versionId = context.flags.find('version-id');
+    const object = { bucket, key, ...(versionId === undefined ? {} : { versionId }) };
+    const info = await headObject(client, object, sse.forRead(s3Text(target, key)));
+    showObject(context, key.slice(key.lastIndexOf('/') + 1), info);
+  } catch (error) {
+    throw statFailure(target.text, toMcError(error));
+  }
+}
+
+async function statListed(context: McContext, target: S3Target, sse: SseRules): Promise<void> {
+  if (context.flags.find('version-id') !== undefined) {
+    await statNamed(context, target, sse);
+    return;
+  }
+  const client = await openS3(context, target.alias);
+  const { bucket, key: prefix } = target;
+  const base = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+  let count = 0;
+  for await (const entry of listing(context, client, target)) {
+    count++;
+    const name = entry.key.slice(base.length);
+    if (entry.isFolder) {
+      show(context, { name, modifiedMs: entry.modifiedMs, isFolder: true });
+      continue;
+    }
+    try {
+      const object = { bucket, key: entry.key };
+      const info = await headObject(client, object, sse.forRead(s3Text(target, entry.key)));
+      showObject(context, name === '' ? `${prefix.split('/').at(-2) ?? ''}/` : name, info);
+    } catch (error) {
+      throw statFailure(s3Text(target, entry.key), toMcError(error));
+    }
+  }
+  if (count === 0) throw statFailure(target.text, objectMissing());
+}
+
+async function* listing(
+  context: McContext,
+  client: S3Client,
+  target: S3Target,
+): AsyncGenerator<Entry> {
+  const isRecursive = context.flags.has('recursive');
+  try {
+    checkBucketName(target.bucket);
+    yield* listObjects(client, { bucket: target.bucket, prefix: target.key, isRecursive });
+  } catch (error) {
+    context.out.failure(listFailure(toMcError(asBucketError(error, target.bucket))));
+  }
+}
+
+type BucketInfo = {
+  readonly versioning: string;
+  readonly encryption: { algorithm: string; keyId: string } | undefined;
+  readonly lock: string;
+  readonly hasReplication: boolean;
+  readonly hasPolicy: boolean;
+  readonly hasLifecycle: boolean;
+  readonly location: string;
+  readonly usage: Usage;
+};
+
+type Usage = { size: number; objectsCount: number; versionsCount: number; histogram: Readonly<Record<string, number>> };
+
+async function statBucket(context: McContext, target: S3Target): Promise<void> {
+  const client = await openS3(context, target.alias);
+  const { bucket } = target;
+  try {
+    checkBucketName(bucket);
+    await headBucket(client, bucket);
+  } catch (error) {
+    context.out.failure(listFailure(toMcError(asBucketError(error, bucket))));
+    throw statFailure(target.text, objectMissing());
+  }
+  const nowMs = Date.now();
+  const info = await readBucket(context, client, target);
+  context.out.message(bucketDocument(bucket, nowMs, info), () =>
+    formatBucket(context, bucket, { nowMs, info }),
+  );
+}
+
+async function readBucket(
+  context: McContext,
+  client: S3Client,
+  target: S3Target,
+): Promise<BucketInfo> {
+  const { bucket } = target;
+  const read = async (query: Record<string, string>, isUnsigned: boolean) => {
+    try {
+      return (await client.call({ method: 'GET', bucket, query, isUnsigned, statuses: [200] })).body;
+    } catch (error) {
+      if (toMcError(error).code === 'cancelled') throw error;
+      return undefined;
+    }
+  };
+  const versioning = await read({ versioning: '' }, true);
+  const lock = await read({ 'object-lock': '' }, false);
+  const replication = await read({ replication: '' }, true);
+  const encryption = await getEncryption(client, bucket).catch(() => undefined);
+  const policy = await read({ policy: '' }, false);
+  await read({ tagging: '' }, true);
+  const lifecycle = await read({ lifecycle: '', withUpdatedAt: 'true' }, true);
+  await read({ notification: '' }, false);
+  const usage = await readUsage(context, target);
+  return {
+    versioning: (versioning && documentText(versioning, 'Status')) ?? '',
+    lock: (lock && documentText(lock, 'ObjectLockEnabled')) ?? '',
+    hasReplication: replication !== undefined,
+    encryption,
+    hasPolicy: policy !== undefined && policy.length > 0,
+    hasLifecycle: lifecycle !== undefined,
+    location: await client.location(bucket),
+    usage,
+  };
+}
+
+async function readUsage(context: McContext, target: S3Target): Promise<Usage> {
+  const none: Usage = { size: 0, objectsCount: 0, versionsCount: 0, histogram: {} };
+  try {
+    const admin = await openAdmin(context, target.alias);
+    const answer = await admin.call('GET', '/minio/admin/v3/datausageinfo', { capacity: 'true' });
+    const buckets = (answer as { bucketsUsageInfo?: Readonly<Record<string, unknown>> }).bucketsUsageInfo;
+    const usage = buckets?.[target.bucket] as
+      | (Partial<Usage> & { objectsSizesHistogram?: Readonly<Record<string, number>> })
+      | undefined;
+    return {
+      size: usage?.size ?? 0,
+      objectsCount: usage?.objectsCount ?? 0,
+      versionsCount: usage?.versionsCount ?? 0,
+      histogram: usage?.objectsSizesHistogram ?? {},
+    };
+  } catch (error) {
+    if (toMcError(error).code === 'cancelled') throw error;
+    return none;
+  }
+}
+
+function bucketDocument(bucket: string, nowMs: number, info: BucketInfo): JsonObject {
+  const { encryption, usage } = info;
+  return {
+    status: 'success',
+    name: `${bucket}/`,
+    lastModified: formatTimestamp(nowMs),
+    size: 0,
+    Versioning: { status: info.versioning, MFADelete: '' },
+    Encryption:
+      encryption === undefined
+        ? {}
+        : {
+            algorithm: encryption.algorithm,
+            ...(encryption.keyId === '' ? {} : { keyId: encryption.keyId }),
+          },
+    ObjectLock: { enabled: info.lock, mode: '', validity: '' },
+    Replication: { enabled: info.hasReplication, config: { Rules: null, Role: '' } },
+    Policy: { type: info.hasPolicy ? 'custom' : 'none' },
+    location: info.location,
+    ilm: {},
+    notification: { config: {} },
+    Usage: {
+      size: usage.size,
+      versionsCount: usage.versionsCount,
+      objectsCount: usage.objectsCount,
+      deleteMarkersCount: 0,
+      objectsSizesHistogram: Object.keys(usage.histogram).length === 0 ? null : usage.histogram,
+    },
+  };
+}
+
+function formatBucket(
+  context: McContext,
+  bucket: string,
+  shown: { nowMs: number; info: BucketInfo },
+): string {
+  const { info } = shown;
+  const { encryption, usage } = info;
+  const lines = [
+    context.out.paint(`Name      : ${bucket}`, 'cyanBold'),
+    `Date      : ${formatDate(shown.nowMs)} `,
+    `Size      : ${'N/A'.padEnd(7)}`,
+    'Type      : folder ',
+    '',
+    'Properties:',
+  ];
+  if (encryption !== undefined) {
+    lines.push('  Encryption: ');
+    if (encryption.algorithm === 'aws:kms') {
+      lines.push('\tKey Type: SSE-KMS', `\tKey ID: ${encryption.keyId}`);
+    } else lines.push(`\tAlgorithm: ${encryption.algorithm.toUpperCase()}`);
+  }
+  lines.push(
+    `  Versioning: ${info.versioning === '' ? 'Un-versioned' : info.versioning}`,
+    `  Location: ${info.location}`,
+    `  Anonymous: ${info.hasPolicy ? 'Enabled' : 'Disabled'}`,
+    `  ILM: ${info.hasLifecycle ? 'Enabled' : 'Disabled'}`,
+    '',
+    'Usage:',
+    `      Total size: ${formatSize(usage.size)}`,
+    `   Objects count: ${usage.objectsCount}`,
+    `  Versions count: ${usage.versionsCount}`,
+    '',
+  );
+  const histogram = Object.entries(usage.histogram).sort(([left], [right]) => (left < right ? -1 : 1));
+  if (histogram.length > 0) {
+    lines.push('Object sizes histogram:');
+    for (const [range, count] of histogram) lines.push(`   ${count} object(s) ${range}`);
+  }
+  return lines.join('\n');
+}
