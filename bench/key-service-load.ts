@@ -53,7 +53,7 @@ export async function measureKeyService(
   pair: KeyServicePair,
   options: { readonly seconds: number; readonly rounds: number },
 ): Promise<KeyServiceFigure[]> {
-  const certificate = createClientCertificate(parseApiKey(pair.apiKey));
+  const certificate = await createClientCertificate(parseApiKey(pair.apiKey));
   const session = connect(pair.endpoint, { ca: readFileSync(pair.caFile), ...certificate });
   const context = Buffer.from('{"bucket":"bucket/object"}').toString('base64');
   const generate = { path: `/v1/key/generate/${pair.keyName}`, body: JSON.stringify({ context }) };

@@ -27,6 +27,7 @@ export const adminErrors = {
     400,
     "The provided 'x-amz-content-sha256' header does not match what was computed.",
   ],
+  XCofferRestartRefused: [409, 'The restart was refused and the server goes on as before.'],
   XMinioAdminVersionMismatch: [
     426,
     'This server does not have the requested admin call. Use a client that matches it.',

@@ -77,6 +77,7 @@ type Setup = {
   readonly kms?: Kms;
   readonly hasStore?: boolean;
   readonly denied?: readonly string[];
+  readonly refusal?: string;
 };
 
 async function start(setup: Setup) {
@@ -96,6 +97,10 @@ async function start(setup: Setup) {
       kms_req_failure: 0,
       kms_resp_time: {},
     }),
+    restart: async () => {
+      acts.push('restart');
+      return setup.refusal;
+    },
     act: (action) => acts.push(action),
     isAllowed: (_identity, action, keyName) =>
       !setup.denied?.includes(keyName === undefined ? action : `${action} ${keyName}`),
@@ -173,7 +178,7 @@ void test('an unknown admin call answers 426 as JSON without ids', async () => {
   assert.equal(answer.json['RequestId'], '');
 });
 
-void test('service calls answer before they act, and a dry run does not act', async () => {
+void test('service calls act, and a dry run does not', async () => {
   await using server = await start({});
   const target = '/minio/admin/v3/service?action=restart&dry-run=false&type=2';
   const restart = await server.call('POST', target, { isChunked: true });
@@ -188,6 +193,13 @@ void test('service calls answer before they act, and a dry run does not act', as
   const unknown = await server.call('POST', '/minio/admin/v3/service?action=dance&type=2');
   assert.deepEqual([unknown.status, unknown.json['Code']], [400, 'MalformedPOSTRequest']);
   assert.deepEqual(server.acts, ['restart', 'stop', 'freeze']);
+});
+
+void test('a restart that was refused is a definite error with the reason', async () => {
+  await using server = await start({ refusal: 'kms: no key' });
+  const answer = await server.call('POST', '/minio/admin/v3/service?action=restart&type=2');
+  assert.deepEqual([answer.status, answer.json['Code']], [409, 'XCofferRestartRefused']);
+  assert.match(String(answer.json['Message']), /goes on as before: kms: no key/);
 });
 
 void test('a body that is not the one that was signed is refused', async () => {

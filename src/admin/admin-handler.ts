@@ -96,7 +96,7 @@ async function verifyBody(req: IncomingMessage, sha256: string): Promise<void> {
 function send(res: ServerResponse, reply: AdminReply, requestId: string): void {
   const { afterwards } = reply;
   if (afterwards) {
-    // The connection of a call that replaces or ends this process is not worth keeping.
+    // The connection of a call that ends this process is not worth keeping.
     res.shouldKeepAlive = false;
     res.once('close', () => afterwards());
   }

@@ -39,8 +39,13 @@ export type AdminParts = {
   readonly kms: Kms | undefined;
   facts(): Promise<ServerFacts>;
   kmsMetrics(): KmsMetricsAnswer;
-  /** Acts after the answer has been sent. */
-  act(action: ServiceAction): void;
+  /**
+   * Restarts the server and resolves when requests are answered under the new settings: undefined, or
+   * why the restart was refused. The request that asked for it may be answered afterwards.
+   */
+  restart(): Promise<string | undefined>;
+  /** Stops, freezes or unfreezes the server. */
+  act(action: Exclude<ServiceAction, 'restart'>): void;
   /** True when the caller may do this, on this master key if one is named. */
   isAllowed(identity: Identity, action: AdminAction, keyName?: string): boolean;
   now(): number;

@@ -39,7 +39,7 @@ test('private keys open with and without a password', () => {
   for (const { name, pem, password, ok } of vectors.private_keys.cases) {
     const open = () => openPrivateKey(pem, password === '' ? undefined : password);
     if (ok) assert.equal(open().type, 'private', name);
-    else assert.throws(open, undefined, name);
+    else assert.throws(open, { name: 'KesIdentityError' }, name);
   }
 });
 
@@ -56,8 +56,11 @@ async function withFiles(
   }
 }
 
-const own = createClientCertificate(generateApiKey(), { dnsNames: ['localhost'], isServer: true });
-const bare = createClientCertificate(generateApiKey());
+const own = await createClientCertificate(generateApiKey(), {
+  dnsNames: ['localhost'],
+  isServer: true,
+});
+const bare = await createClientCertificate(generateApiKey());
 const off = {
   password: '',
   auth: 'off',

@@ -37,6 +37,8 @@ const headerTimeoutMs = 5_000;
 const idleTimeoutMs = 90_000;
 const streamsMax = 1_000;
 const discardMs = 1_000;
+/** A body that nobody reads is taken off the connection up to this size; a larger one ends it. */
+const discardBytesMax = 1_048_576;
 const headerBytesMax = 64 * 1024;
 
 export function createTransport(tls: SecureContextOptions, deps: TransportDeps): KesTransport {
@@ -50,10 +52,10 @@ export function createTransport(tls: SecureContextOptions, deps: TransportDeps):
     maxSessionMemory: 64,
     settings: { maxConcurrentStreams: streamsMax, maxHeaderListSize: headerBytesMax },
   });
-  const sockets = new Set<TLSSocket>();
+  const sockets = new Set<Socket>();
   const sessions = new Set<Http2Session>();
   setHttp1Limits(server);
-  logTrouble(server, deps.log);
+  logTrouble(server, deps.log, sockets);
   server.on('secureConnection', (socket: TLSSocket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
@@ -94,16 +96,20 @@ function setHttp1Limits(server: Http2SecureServer): void {
   server.setTimeout(idleTimeoutMs);
 }
 
-function logTrouble(server: Http2SecureServer, log: Log): void {
-  const report = (what: string) => (error: Error, socket?: Socket) => {
-    const ip = plainIp(socket?.remoteAddress ?? '');
-    log.info(`${what}: ${error.message}`, ip === '' ? {} : { 'req.ip': ip });
+/** `secured` are the connections that finished their handshake. */
+function logTrouble(server: Http2SecureServer, log: Log, secured: ReadonlySet<Socket>): void {
+  const report = (what: string, error: Error & { reason?: string }, ip: string) => {
+    // OpenSSL's own text has addresses and line breaks in it.
+    log.info(`${what}: ${error.reason ?? error.message}`, ip === '' ? {} : { 'req.ip': ip });
   };
-  server.on('tlsClientError', report('TLS handshake error'));
-  server.on('sessionError', (error: Error) => report('HTTP/2 error')(error));
+  server.on('sessionError', (error: Error) => report('HTTP/2 error', error, ''));
   server.on('clientError', (error: Error, socket: Socket) => {
-    report('HTTP error')(error, socket);
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+    const isSecured = secured.has(socket);
+    const ip = plainIp(socket.remoteAddress ?? '');
+    report(isSecured ? 'HTTP error' : 'TLS handshake error', error, ip);
+    if (isSecured && socket.writable) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+    }
     socket.destroySoon();
   });
 }
@@ -125,7 +131,7 @@ async function listen(
 
 async function close(
   server: Http2SecureServer,
-  open: { sockets: Set<TLSSocket>; sessions: Set<Http2Session>; graceMs: number },
+  open: { sockets: Set<Socket>; sessions: Set<Http2Session>; graceMs: number },
 ): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   for (const session of open.sessions) session.close();
@@ -161,7 +167,7 @@ async function serveHttp2(
   const reply = await handle(request);
   if (stream.destroyed || stream.closed) return;
   if (hasBody && !stream.readableEnded) discardRest(stream);
-  writeHttp2(stream, reply);
+  writeHttp2(stream, request.method === 'HEAD' ? { ...reply, body: '' } : reply);
 }
 
 /** What the sender still has of its body is not wanted: a moment after our answer the stream is over. */
@@ -188,8 +194,13 @@ function writeHttp2(stream: ServerHttp2Stream, reply: KesReply): void {
   if (reply.contentType !== undefined) head['content-type'] = reply.contentType;
   if (reply.stream !== undefined) {
     stream.respond(head);
+    const { session } = stream;
+    session?.setTimeout(0);
     const stop = reply.stream((line) => writeBounded(stream, line));
-    stream.once('close', stop);
+    stream.once('close', () => {
+      stop();
+      session?.setTimeout(idleTimeoutMs);
+    });
     return;
   }
   head['content-length'] = body === undefined ? 0 : Buffer.byteLength(body);
@@ -226,7 +237,8 @@ async function serveHttp1(
   };
   const reply = await handle(request);
   if (res.destroyed) return;
-  if (!isWhole) res.setHeader('connection', 'close');
+  const isSmall = request.bodyBytes >= 0 && request.bodyBytes <= discardBytesMax;
+  if (!isWhole && !isSmall) res.setHeader('connection', 'close');
   writeHttp1(res, reply);
 }
 
@@ -247,6 +259,7 @@ function writeHttp1(res: ServerResponse, reply: KesReply): void {
   if (reply.stream !== undefined) {
     res.writeHead(reply.status, head);
     res.flushHeaders();
+    res.socket?.setTimeout(0);
     const stop = reply.stream((line) => writeBounded(res, line));
     res.once('close', stop);
     return;

@@ -126,6 +126,18 @@ test('a comparison that began before a local change does not bring the key back'
   await assert.rejects(async () => cache.load('a'), notFound);
 });
 
+test('a forgotten cache asks again', async () => {
+  const { fake, cache } = setUp();
+  const { value } = await cache.load('a');
+  cache.clear();
+  assert.equal(cache.peek('a'), undefined);
+  assert.equal(await cache.get('a'), value);
+  assert.equal(fake.gets, 2);
+  assert.equal(await cache.getUncached('a'), value);
+  await cache.close();
+  assert.equal(cache.peek('a'), undefined);
+});
+
 test('misses and errors are not cached', async () => {
   const { values, fake, cache } = setUp();
   await assert.rejects(async () => cache.load('b'), notFound);

@@ -111,6 +111,13 @@ test('a disabled key differs only in its state, and enabling gives back the very
   }
 });
 
+test('a legacy key that was disabled by other means is enabled too', () => {
+  const bytes = Buffer.alloc(32).toString('base64');
+  const text = JSON.stringify({ bytes, state: 'disabled' });
+  assert.equal(parseStoredKey(text).isDisabled, true);
+  assert.equal(withDisabled(text, false), JSON.stringify({ bytes }));
+});
+
 test('the disabled state of a current key is field 15 at the end', () => {
   const raw = formatStoredKey(createMasterKey({ createdAt: keyTimeOf(0), createdBy: 'x' }));
   const plain = Buffer.from(raw, 'base64');

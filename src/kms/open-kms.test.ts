@@ -68,11 +68,11 @@ void test('certificate and key files are read again on demand', async (t) => {
   const dir = tempDir(t);
   const file = (name: string) => join(dir, name);
   const [first, second] = [generateApiKey(), generateApiKey()];
-  const write = (apiKey: typeof first) => {
-    writeFileSync(file('client.crt'), createClientCertificate(apiKey).cert);
+  const write = async (apiKey: typeof first) => {
+    writeFileSync(file('client.crt'), (await createClientCertificate(apiKey)).cert);
     writeFileSync(file('client.key'), sealPrivateKey(apiKey.privateKey, 'pass'));
   };
-  write(first);
+  await write(first);
   writeFileSync(file('ca.crt'), fake.serverCert);
   const kms = await openFrom(t, {
     MINIO_KMS_KES_ENDPOINT: fake.origin,
@@ -83,7 +83,7 @@ void test('certificate and key files are read again on demand', async (t) => {
     MINIO_KMS_KES_CAPATH: file('ca.crt'),
   });
   await kms.generateKey('my-key', {});
-  write(second);
+  await write(second);
   await kms.reload();
   await kms.generateKey('my-key', {});
   assert.deepEqual([...fake.identities], [first.identity, second.identity]);
@@ -96,9 +96,9 @@ void test('credential files that cannot be used are an error that names them', a
   const dir = tempDir(t);
   const file = (name: string) => join(dir, name);
   const apiKey = generateApiKey();
-  writeFileSync(file('client.crt'), createClientCertificate(apiKey).cert);
+  writeFileSync(file('client.crt'), (await createClientCertificate(apiKey)).cert);
   writeFileSync(file('client.key'), sealPrivateKey(apiKey.privateKey, 'pass'));
-  writeFileSync(file('other.key'), createClientCertificate(generateApiKey()).key);
+  writeFileSync(file('other.key'), (await createClientCertificate(generateApiKey())).key);
   const env = {
     MINIO_KMS_KES_ENDPOINT: 'https://127.0.0.1:1',
     MINIO_KMS_KES_KEY_NAME: 'my-key',

@@ -131,7 +131,7 @@ async function loadTls(source: TlsSource): Promise<LoadedTls> {
   const { credentials } = source;
   if (credentials.kind === 'api-key') {
     const due = Math.floor(Date.now() / renewApiKeyMs);
-    const tls = { ...createClientCertificate(credentials.apiKey), ca };
+    const tls = { ...(await createClientCertificate(credentials.apiKey)), ca };
     return { tls, stamp: JSON.stringify([due, ca]) };
   }
   const cert = await readPem(credentials.certFile, 'MINIO_KMS_KES_CERT_FILE');

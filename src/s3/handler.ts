@@ -162,11 +162,13 @@ class S3Listener {
     if (method === 'OPTIONS') throw preflightRefused(request);
     const authentication = await this.#authenticate(request, target, operation, store);
     if (operation === undefined) throw route;
+    // A form carries its signature in its body, which is not read: so this comes before the decision.
+    if (operation.name === 'PostObject') throw notImplemented(operation);
     await this.#authorize(authentication.identity, operation, target, store);
     checkExpectedOwner(authentication, this.#environment.owner);
     refuseReservedHeaders(authentication.headers);
     if (operation.handler === 'not-implemented') {
-      throw new S3Error('NotImplemented', `${operation.name} is not implemented`);
+      throw notImplemented(operation);
     }
     return operation.handler(
       new HttpCall({
@@ -197,8 +199,7 @@ class S3Listener {
     operation: S3Operation | undefined,
     store: ObjectStore,
   ): Promise<Authentication> {
-    const acceptsAnyRegion =
-      operation?.name === 'ListBuckets' || operation?.name === 'GetBucketLocation';
+    const acceptsAnyRegion = operation !== undefined && regionFree.has(operation.name);
     return authenticate(
       {
         method: request.method ?? '',
@@ -261,6 +262,17 @@ type RequestState = {
   target: S3Target | undefined;
   operation: S3Operation | undefined;
 };
+
+/** Calls that clients make before they know the region, or with the region that a bucket is to have. */
+const regionFree: ReadonlySet<string> = new Set([
+  'CreateBucket',
+  'GetBucketLocation',
+  'ListBuckets',
+]);
+
+function notImplemented(operation: S3Operation): S3Error {
+  return new S3Error('NotImplemented', `${operation.name} is not implemented`);
+}
 
 /** A routing error is told only after authentication. */
 function findRoute(

@@ -3,13 +3,14 @@
 
 import type { Socket } from 'node:net';
 
-import type { WorkerHandle } from './worker-handle.ts';
+/** Who can take connections: a worker. */
+export type ConnectionTarget = { accept(socket: Socket): void };
 
 /** Connections that may wait while no worker is there; more are closed. */
 export const waitingConnectionsMax = 10_000;
 
 export class ConnectionRouter {
-  #targets: readonly WorkerHandle[] = [];
+  #targets: readonly ConnectionTarget[] = [];
   #waiting: Socket[] = [];
   #turn = 0;
 
@@ -27,7 +28,7 @@ export class ConnectionRouter {
   }
 
   /** From now on these workers take the connections, those that waited first. Empty: connections wait. */
-  setTargets(targets: readonly WorkerHandle[]): void {
+  setTargets(targets: readonly ConnectionTarget[]): void {
     this.#targets = targets;
     if (targets.length === 0) return;
     const waiting = this.#waiting;

@@ -29,7 +29,9 @@ export function lockDirectory(directory: string): DirectoryLock {
   let database: DatabaseSync | undefined;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    database = new DatabaseSync(join(directory, 'server.lock'), { timeout: 0 });
+    const lockFile = join(directory, 'server.lock');
+    closeSync(openSync(lockFile, 'a', 0o600));
+    database = new DatabaseSync(lockFile, { timeout: 0 });
     database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
     writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
     syncDirectory(directory);

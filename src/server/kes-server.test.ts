@@ -53,13 +53,14 @@ function run(argv: string[], env: Record<string, string> = {}) {
 }
 
 /** One call over HTTP/2 with a fresh connection. */
-function call(
+async function call(
   port: number,
   apiKey: KesApiKey,
   request: { method: string; path: string; body?: string },
 ) {
+  const files = await createClientCertificate(apiKey);
   const session = connect(`https://127.0.0.1:${port}`, {
-    ...createClientCertificate(apiKey),
+    ...files,
     rejectUnauthorized: false,
   });
   return new Promise<{ status: number; body: string }>((resolve, reject) => {
@@ -87,7 +88,7 @@ function call(
 }
 
 async function writeConfig(path: string, options: { admin: string; extra?: string }) {
-  const server = createClientCertificate(generateApiKey(), {
+  const server = await createClientCertificate(generateApiKey(), {
     dnsNames: ['localhost'],
     isServer: true,
   });

@@ -79,7 +79,7 @@ async function makePlan(flags: Flags, io: CliIo): Promise<Plan> {
     if (flags.config !== undefined) {
       throw new Error("'--config' flag is not supported in development mode");
     }
-    return devPlan(readAddress(flags.addr ?? defaultAddress));
+    return await devPlan(readAddress(flags.addr ?? defaultAddress));
   }
   const config = await readConfig(flags, io);
   return { config };
@@ -100,9 +100,9 @@ async function readConfig(flags: Flags, io: CliIo): Promise<KesConfig> {
 }
 
 /** Keys in memory, an admin with a fresh API key, a self-signed certificate for this machine. */
-function devPlan(address: string): Plan {
+async function devPlan(address: string): Promise<Plan> {
   const apiKey = generateApiKey();
-  const server = createClientCertificate(generateApiKey(), {
+  const server = await createClientCertificate(generateApiKey(), {
     commonName: 'localhost',
     ipAddresses: interfaceAddresses(),
     isServer: true,

@@ -9,12 +9,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
 import { silentLog } from '../base/log.ts';
 import type { AuditEvent } from '../kes/audit.ts';
+import { LineHub } from '../kes/handlers/logs.ts';
+import { KesMetrics } from '../kes/metrics.ts';
 import type { KesConfig } from '../kes/config.ts';
 import { KeyStoreError } from '../keys/key-store.ts';
 import { openFileKeyStore } from '../keystores/files.ts';
 import { MemoryKeyStore } from '../keystores/memory.ts';
 import { kesErrors } from '../wire/kes.ts';
-import { createClientCertificate, generateApiKey, type KesApiKey } from '../wire/kes-identity.ts';
+import {
+  createClientCertificate,
+  generateApiKey,
+  type KesApiKey,
+  type KesClientCertificate,
+} from '../wire/kes-identity.ts';
+import { createAuditLog, createKesLog, LineWriter } from './kes-log.ts';
 import { type KesServer, type KesServerDeps, startKesServer } from './kes-service.ts';
 
 type Answer = {
@@ -25,7 +33,7 @@ type Answer = {
 type Call = { readonly method: string; readonly path: string; readonly body?: string | Buffer };
 
 const serverKey = generateApiKey();
-const serverFiles = createClientCertificate(serverKey, {
+const serverFiles = await createClientCertificate(serverKey, {
   commonName: 'localhost',
   dnsNames: ['localhost'],
   ipAddresses: ['127.0.0.1'],
@@ -34,6 +42,14 @@ const serverFiles = createClientCertificate(serverKey, {
 const admin = generateApiKey();
 const app = generateApiKey();
 const stranger = generateApiKey();
+const proxy = generateApiKey();
+const clientFiles = new Map(
+  await Promise.all(
+    [admin, app, stranger, proxy].map(
+      async (apiKey) => [apiKey, await createClientCertificate(apiKey)] as const,
+    ),
+  ),
+);
 
 const baseConfig: KesConfig = {
   address: '127.0.0.1:0',
@@ -68,8 +84,15 @@ function start(config: Partial<KesConfig> = {}, deps: Partial<KesServerDeps> = {
   );
 }
 
+/** The certificate of one of the identities above. */
+function filesOf(apiKey: KesApiKey): KesClientCertificate {
+  const files = clientFiles.get(apiKey);
+  assert.ok(files);
+  return files;
+}
+
 function open(server: KesServer, apiKey?: KesApiKey): ClientHttp2Session {
-  const files = apiKey === undefined ? {} : createClientCertificate(apiKey);
+  const files = apiKey === undefined ? {} : filesOf(apiKey);
   const session = connect(`https://127.0.0.1:${server.address.port}`, {
     ...files,
     rejectUnauthorized: false,
@@ -104,7 +127,7 @@ function callHttp2(session: ClientHttp2Session, call: Call): Promise<Answer> {
 }
 
 function callHttp1(server: KesServer, apiKey: KesApiKey | undefined, call: Call): Promise<Answer> {
-  const files = apiKey === undefined ? {} : createClientCertificate(apiKey);
+  const files = apiKey === undefined ? {} : filesOf(apiKey);
   const agent = new Agent({ keepAlive: false });
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
@@ -390,6 +413,18 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       }
     });
 
+    test('the date is told, the server is not', async () => {
+      const { headers } = await call(admin, 'GET', '/version');
+      assert.ok(!Number.isNaN(Date.parse(String(headers['date']))));
+      assert.equal(headers['server'], undefined);
+    });
+
+    test('HEAD is no GET', async () => {
+      const answer = await call(admin, 'HEAD', '/v1/status');
+      assert.equal(answer.status, 405);
+      assert.equal(answer.body, '');
+    });
+
     test('self-description is for everybody who is known', async () => {
       const self = await call(app, 'GET', '/v1/identity/self/describe');
       assert.partialDeepStrictEqual(JSON.parse(self.body), {
@@ -614,7 +649,7 @@ describe('client certificates', () => {
   });
 
   test('with verification only trusted ones get in', async () => {
-    const trusted = createClientCertificate(app);
+    const trusted = filesOf(app);
     const tls = { ...baseConfig.tls, auth: 'on' } as const;
     const server = await start({ tls }, { tls: { ...serverFiles, roots: [trusted.cert] } });
     const agent = { rejectUnauthorized: false };
@@ -634,7 +669,7 @@ describe('client certificates', () => {
       port: server.address.port,
       host: '127.0.0.1',
       rejectUnauthorized: false,
-      ...createClientCertificate(app),
+      ...filesOf(app),
     });
     await new Promise<void>((resolve) => socket.once('secureConnect', () => resolve()));
     assert.equal(socket.getProtocol(), 'TLSv1.3');
@@ -643,14 +678,13 @@ describe('client certificates', () => {
   });
 
   test('a listed proxy speaks for the client it forwards, others cannot', async () => {
-    const proxy = generateApiKey();
     const tls = {
       ...baseConfig.tls,
       proxy: { identities: [proxy.identity], certHeader: 'X-Tls-Client-Cert' },
     };
     const events: AuditEvent[] = [];
     const server = await start({ tls }, { audit: { record: (event) => events.push(event) } });
-    const forwarded = encodeURIComponent(createClientCertificate(app).cert);
+    const forwarded = encodeURIComponent(filesOf(app).cert);
     const ask = (apiKey: KesApiKey, headers: Record<string, string>) => {
       const session = open(server, apiKey);
       return new Promise<number>((resolve, reject) => {
@@ -667,6 +701,97 @@ describe('client certificates', () => {
     assert.equal(await ask(proxy, {}), 400);
     assert.equal(await ask(proxy, { 'x-tls-client-cert': 'AAAA' }), 400);
     assert.equal(await ask(stranger, header), 403);
+    await server.close();
+  });
+});
+
+describe('resumed TLS sessions', () => {
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    test(`keep the client's identity with ${maxVersion}`, async () => {
+      const events: AuditEvent[] = [];
+      const server = await start({}, { audit: { record: (event) => events.push(event) } });
+      const ask = (session: Buffer | undefined) =>
+        new Promise<{ session: Buffer | undefined; isReused: boolean }>((resolve, reject) => {
+          const socket = tlsConnect({
+            port: server.address.port,
+            host: '127.0.0.1',
+            rejectUnauthorized: false,
+            maxVersion,
+            ALPNProtocols: ['http/1.1'],
+            ...(session === undefined ? {} : { session }),
+            ...filesOf(app),
+          });
+          let ticket = maxVersion === 'TLSv1.2' ? undefined : session;
+          socket.on('session', (received: Buffer) => {
+            ticket = received;
+          });
+          socket.on('error', reject);
+          socket.write('GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+          socket.resume();
+          let isReused = false;
+          socket.on('secureConnect', () => {
+            isReused = socket.isSessionReused();
+          });
+          socket.on('close', () => resolve({ session: ticket, isReused }));
+        });
+      const first = await ask(undefined);
+      const second = await ask(first.session);
+      assert.equal(second.isReused, true);
+      assert.deepEqual(
+        events.map(({ status, identity }) => [status, identity]),
+        [
+          [200, app.identity],
+          [200, app.identity],
+        ],
+      );
+      await server.close();
+    });
+  }
+});
+
+describe('log streams', () => {
+  test('deliver audit events and error lines as they happen', async () => {
+    const hubs = { error: new LineHub(), audit: new LineHub() };
+    const writer = new LineWriter({ write: () => true });
+    const metrics = new KesMetrics({ nowMs: Date.now });
+    const deps = { writer, metrics, nowMs: Date.now };
+    const server = await start(
+      {},
+      {
+        hubs,
+        metrics,
+        log: createKesLog(() => 0, { ...deps, hub: hubs.error }),
+        audit: createAuditLog(() => 0, { ...deps, hub: hubs.audit }),
+      },
+    );
+    const session = open(server, admin);
+    const firstLine = (path: string) => {
+      const stream = session.request({ ':path': path });
+      const opened = new Promise<void>((resolve) => stream.once('response', () => resolve()));
+      const line = new Promise<string>((resolve) => {
+        stream.once('data', (chunk: Buffer) => {
+          stream.close();
+          resolve(chunk.toString('utf8').split('\n')[0] ?? '');
+        });
+      });
+      return { opened, line };
+    };
+    const errors = firstLine('/v1/log/error');
+    await errors.opened;
+    const audit = firstLine('/v1/log/audit');
+    await audit.opened;
+    await callHttp2(session, { method: 'GET', path: '/v1/key/describe/app-key' });
+    const isDescribe = JSON.parse(await audit.line) as Record<string, unknown>;
+    assert.partialDeepStrictEqual(isDescribe, {
+      request: { ip: '127.0.0.1', identity: admin.identity },
+      response: { code: 200 },
+    });
+    await callHttp1(server, undefined, { method: 'GET', path: '/version' }).catch(() => {});
+    assert.match(
+      await errors.line,
+      /^\{"message":"time=.* level=INFO msg=\\"TLS handshake refused/,
+    );
+    session.close();
     await server.close();
   });
 });
@@ -694,7 +819,7 @@ describe('limits', () => {
       host: '127.0.0.1',
       rejectUnauthorized: false,
       ALPNProtocols: ['http/1.1'],
-      ...createClientCertificate(admin),
+      ...filesOf(admin),
     });
     socket.write('GET /version HTTP/1.1\r\nHost: x\r\n');
     socket.on('error', () => {});
@@ -705,7 +830,7 @@ describe('limits', () => {
 
   test('garbage instead of HTTP or TLS does no harm', async () => {
     const server = await start();
-    const files = createClientCertificate(admin);
+    const files = filesOf(admin);
     const at = { port: server.address.port, host: '127.0.0.1', rejectUnauthorized: false };
     for (const ALPNProtocols of [['h2'], ['http/1.1']]) {
       const socket = tlsConnect({ ...at, ...files, ALPNProtocols });

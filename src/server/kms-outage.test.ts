@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -17,7 +18,7 @@ async function makeKeyService(directory: string) {
     store: '127.0.0.1:1',
     kes: `127.0.0.1:${await findTestPort()}`,
   });
-  makeFolder(folder);
+  await makeFolder(folder);
   const env = {
     MINIO_KMS_KES_ENDPOINT: `https://${folder.addresses.kes}`,
     MINIO_KMS_KES_KEY_NAME: playKeyName,
@@ -85,6 +86,30 @@ void test('a key service that is down at the start is waited for, and found when
   );
   assert.equal((await probe('live')).status, 200);
   assert.equal(await server.end('SIGTERM'), 0);
+});
+
+void test('a restart mends a wrong address of the key service', async () => {
+  using directory = makeTestDirectory();
+  const { env, folder } = await makeKeyService(directory.path);
+  await using kes = new PlayChildren(folder);
+  await kes.startKes();
+  const port = await findTestPort();
+  const envFile = join(directory.path, 'store-under-test.env');
+  const write = (endpoint: string): void => {
+    const values = { ...env, MINIO_KMS_KES_ENDPOINT: endpoint };
+    const lines = Object.entries(values).map(([name, value]) => `export ${name}="${value}"`);
+    writeFileSync(envFile, lines.join('\n'));
+  };
+  write('https://127.0.0.1:1');
+  await using server = startTestServer({ directory: join(directory.path, 'data'), port, envFile });
+  await server.printed(/serves/);
+  assert.equal((await callServer({ port, target: '/' })).status, 503);
+  write(env.MINIO_KMS_KES_ENDPOINT);
+  const target = '/minio/admin/v3/service?action=restart&type=2';
+  const restart = await callServer({ port, method: 'POST', target, region: '' });
+  assert.equal(restart.status, 200);
+  await server.printed(/restarted generation=2/);
+  assert.equal((await callServer({ port, target: '/' })).status, 200);
 });
 
 void test('settings that contradict one another end the start with the documented text', async () => {

@@ -14,9 +14,17 @@ type Outcome = (typeof outcomes)[number];
 /** Calls that the documented figures count. */
 const countedOperations = ['generate', 'decrypt', 'create'] as const;
 
+/** The state of this server as dashboards of clusters show it. */
+export type ClusterFacts = {
+  readonly isHealthy: boolean;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+};
+
 export type ServerMetricsDeps = {
   /** Whether the key service answers now; undefined when none is configured. */
   isKmsOnline(): Promise<boolean | undefined>;
+  readCluster(): Promise<ClusterFacts>;
   /** What moved on the connections of this worker so far. */
   bytes(): { readonly received: number; readonly sent: number };
   readonly startedMs: number;
@@ -43,6 +51,7 @@ export class ServerMetrics {
       },
     });
     this.registry.registerMetric(online);
+    this.#exposeCluster(deps);
     new Gauge({
       name: 'coffer_server_start_time_seconds',
       help: 'When the server was started, seconds since 1970',
@@ -93,6 +102,41 @@ export class ServerMetrics {
         ]),
       ),
     };
+  }
+
+  /** The few figures of a cluster that hold for one server; the same from every worker. */
+  #exposeCluster(deps: ServerMetricsDeps): void {
+    const figures: readonly (readonly [string, string, (facts: ClusterFacts) => number])[] = [
+      [
+        'minio_cluster_health_status',
+        '1 while the store is open',
+        (facts) => Number(facts.isHealthy),
+      ],
+      [
+        'minio_cluster_nodes_online_total',
+        'Servers that serve',
+        (facts) => Number(facts.isHealthy),
+      ],
+      ['minio_cluster_drive_online_total', 'Drives that serve', (facts) => Number(facts.isHealthy)],
+      [
+        'minio_cluster_capacity_raw_total_bytes',
+        'Size of the file system',
+        (facts) => facts.totalBytes,
+      ],
+      ['minio_cluster_capacity_raw_free_bytes', 'Space left in it', (facts) => facts.freeBytes],
+    ];
+    for (const [name, help, read] of figures) {
+      const gauge = new Gauge({
+        name,
+        help,
+        aggregator: 'max',
+        registers: [],
+        async collect() {
+          this.set(read(await deps.readCluster()));
+        },
+      });
+      this.registry.registerMetric(gauge);
+    }
   }
 
   /** A counter whose value is kept elsewhere and read when the page is made. */

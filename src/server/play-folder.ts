@@ -67,12 +67,12 @@ export function isFolderMade(folder: PlayFolder): boolean {
 }
 
 /** Writes what is missing. Addresses in the configuration of clients follow this start. */
-export function makeFolder(folder: PlayFolder): void {
+export async function makeFolder(folder: PlayFolder): Promise<void> {
   for (const path of [folder.directory, join(folder.directory, 'kes'), folder.mcConfig]) {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   }
   if (!isFolderMade(folder)) {
-    makeKeys(folder);
+    await makeKeys(folder);
     writePrivate(folder.storeEnv, formatStoreEnv(randomBytes(15).toString('base64url')));
   }
   writePrivate(join(folder.mcConfig, 'config.json'), formatClientConfig(folder));
@@ -89,13 +89,13 @@ export function formatKmsSettings(folder: PlayFolder): string[] {
   ];
 }
 
-function makeKeys(folder: PlayFolder): void {
+async function makeKeys(folder: PlayFolder): Promise<void> {
   const root = generateApiKey();
-  const client = createClientCertificate(root, { validMs });
+  const client = await createClientCertificate(root, { validMs });
   writePrivate(folder.rootKey, client.key);
   writePrivate(folder.rootCert, client.cert);
   writePrivate(folder.apiKeyFile, `${formatApiKey(root)}\n`);
-  const server = createClientCertificate(generateApiKey(), {
+  const server = await createClientCertificate(generateApiKey(), {
     commonName: 'localhost',
     dnsNames: ['localhost'],
     ipAddresses: ['127.0.0.1', '::1'],

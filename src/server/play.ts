@@ -53,7 +53,7 @@ async function play({ directory, flags }: Parsed, io: CliIo): Promise<number> {
   });
   await requireFree(flags.kesAddress, '--kes-address');
   await requireFree(flags.address, '--address');
-  makeFolder(folder);
+  await makeFolder(folder);
   await using children = new PlayChildren(folder);
   await children.startKes();
   await children.startStore();
@@ -84,7 +84,7 @@ async function demonstrate({ directory }: Parsed, io: CliIo): Promise<number> {
     );
   }
   try {
-    makeFolder(folder);
+    await makeFolder(folder);
     io.stdout.write(`${warning}\n`);
     await using children = new PlayChildren(folder);
     await children.startKes();

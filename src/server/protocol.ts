@@ -27,6 +27,13 @@ export type MetricsJson = readonly unknown[];
 
 export type ServiceAction = 'restart' | 'stop' | 'freeze' | 'unfreeze';
 
+/** An administrator's wish. A restart is answered with `service-result`. */
+export type ServiceCall = {
+  readonly type: 'service';
+  readonly id: number;
+  readonly action: ServiceAction;
+};
+
 export type ToWorker =
   | { readonly type: 'start'; readonly config: WorkerConfig }
   | { readonly type: 'connection' }
@@ -39,6 +46,8 @@ export type ToWorker =
    */
   | { readonly type: 'drain'; readonly mode: 'replace' | 'stop'; readonly graceMs: number }
   | { readonly type: 'freeze'; readonly isFrozen: boolean }
+  /** `refusal`: why the restart did not take place. */
+  | { readonly type: 'service-result'; readonly id: number; readonly refusal?: string }
   | { readonly type: 'metrics-get'; readonly id: number }
   | { readonly type: 'metrics-text'; readonly id: number; readonly text: string };
 
@@ -57,6 +66,6 @@ export type FromWorker =
   | { readonly type: 'announce'; readonly accessKey: string; readonly secretKey: string }
   /** The store is closed (in a drain of mode `replace`). */
   | { readonly type: 'released' }
-  | { readonly type: 'service'; readonly action: ServiceAction }
+  | ServiceCall
   | { readonly type: 'metrics-request'; readonly id: number }
   | { readonly type: 'metrics-json'; readonly id: number; readonly metrics: MetricsJson };

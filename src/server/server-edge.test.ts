@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { Agent as TlsAgent } from 'node:https';
 import { join } from 'node:path';
@@ -19,8 +19,8 @@ import {
 } from './test-support.ts';
 import { readTlsFiles } from './tls.ts';
 
-function makeCertificate(directory: string): string {
-  const { cert, key } = createClientCertificate(generateApiKey(), {
+async function makeCertificate(directory: string): Promise<string> {
+  const { cert, key } = await createClientCertificate(generateApiKey(), {
     commonName: 'localhost',
     ipAddresses: ['127.0.0.1'],
     isServer: true,
@@ -42,7 +42,7 @@ function makeToken(secretKey: string): string {
 void test('certificates turn HTTPS on, and kept connections live through a restart', async () => {
   using directory = makeTestDirectory();
   const certsDirectory = join(directory.path, 'certs');
-  const ca = makeCertificate(certsDirectory);
+  const ca = await makeCertificate(certsDirectory);
   const port = await findTestPort();
   await using server = startTestServer({
     directory: join(directory.path, 'data'),
@@ -84,7 +84,8 @@ void test('an error answer of the successors reaches the client that expects to 
 void test('metrics need a token of the right secret, and show all workers', async () => {
   using directory = makeTestDirectory();
   const port = await findTestPort();
-  await using server = startTestServer({ directory: directory.path, port });
+  const env = { COFFER_WORKERS: '2' };
+  await using server = startTestServer({ directory: directory.path, port, env });
   await server.printed(/serves/);
   const scrape = (token?: string, path = '/minio/v2/metrics/cluster') =>
     callServer({
@@ -112,14 +113,25 @@ void test('metrics need a token of the right secret, and show all workers', asyn
   );
 });
 
-void test('metrics are open when the settings say so', async () => {
+void test('metrics are open when the settings say so, and all of them are documented', async () => {
   using directory = makeTestDirectory();
   const port = await findTestPort();
-  const env = { MINIO_PROMETHEUS_AUTH_TYPE: 'public' };
+  const secretKey = `key:${Buffer.alloc(32, 1).toString('base64')}`;
+  const env = { MINIO_PROMETHEUS_AUTH_TYPE: 'public', MINIO_KMS_SECRET_KEY: secretKey };
   await using server = startTestServer({ directory: directory.path, port, env });
   await server.printed(/serves/);
   const target = '/minio/prometheus/metrics';
-  assert.equal((await callServer({ port, target, isSigned: false })).status, 200);
+  const page = await callServer({ port, target, isSigned: false });
+  assert.equal(page.status, 200);
+  const text = page.body.toString();
+  assert.match(text, /^minio_cluster_kms_online 1$/m);
+  const names = [...text.matchAll(/^# TYPE (\S+) /gm)].map((match) => match[1] ?? '');
+  const own = names.filter((name) => /^(minio|coffer)_/.test(name));
+  const file = new URL('../../docs/operations.md', import.meta.url);
+  const documented = [
+    ...readFileSync(file, 'utf8').matchAll(/`((?:minio|coffer)_[a-z0-9_]+)[`{]/g),
+  ];
+  assert.deepEqual(new Set(documented.map((match) => match[1])), new Set(own));
 });
 
 void test('admin calls are refused without the right signature', async () => {
@@ -163,10 +175,10 @@ void test('addresses have a port and may name a host', () => {
   }
 });
 
-void test('half a certificate is an error that names the missing file', () => {
+void test('half a certificate is an error that names the missing file', async () => {
   using directory = makeTestDirectory();
   assert.equal(readTlsFiles(directory.path), undefined);
-  makeCertificate(directory.path);
+  await makeCertificate(directory.path);
   assert.ok(readTlsFiles(directory.path));
   writeFileSync(join(directory.path, 'private.key'), 'not a key');
   assert.throws(() => readTlsFiles(directory.path), /cannot be used together/);

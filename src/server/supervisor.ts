@@ -10,12 +10,15 @@ import type { Log } from '../base/log.ts';
 import { ConnectionRouter } from './connection-router.ts';
 import { Generation } from './generation.ts';
 import { MetricsCollector } from './metrics-collector.ts';
-import type { FromWorker, ServiceAction } from './protocol.ts';
+import type { FromWorker, ServiceCall } from './protocol.ts';
 import type { ServerSettings } from './settings.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
 /** How long requests under way may take before a restart that needs the store alone cuts them off. */
 const releaseTimeoutMs = 120_000;
+
+/** How long a restart waits for a key service that cannot be used. */
+const waitingTimeoutMs = 5_000;
 
 export type SupervisorOptions = {
   readonly directory: string;
@@ -73,8 +76,8 @@ export class Supervisor {
   #freezes = 0;
   #isHeld = false;
   #isStopping = false;
-  #restart: Promise<void> | undefined;
-  #isRestartAskedAgain = false;
+  #isRestarting = false;
+  #restartsAsked: PromiseWithResolvers<string | undefined>[] = [];
 
   constructor(options: SupervisorOptions, deps: SupervisorDeps) {
     this.#options = options;
@@ -106,18 +109,15 @@ export class Supervisor {
     return { ...this.#address, scheme: first.scheme, isReady: state === 'ready' };
   }
 
-  /** Replaces the workers by new ones with settings read anew. Never rejects: problems are logged. */
-  async restart(): Promise<void> {
-    if (this.#restart) {
-      this.#isRestartAskedAgain = true;
-      return this.#restart;
-    }
-    this.#restart = this.#restartUntilDone();
-    try {
-      await this.#restart;
-    } finally {
-      this.#restart = undefined;
-    }
+  /**
+   * Replaces the workers by new ones with settings read anew. Resolves as soon as every new request is
+   * answered under the new settings: undefined, or why the restart was refused (also logged).
+   */
+  async restart(): Promise<string | undefined> {
+    const asked = Promise.withResolvers<string | undefined>();
+    this.#restartsAsked.push(asked);
+    if (!this.#isRestarting) void this.#restartWhileAsked();
+    return asked.promise;
   }
 
   /** Lets requests under way finish (bounded), ends the workers, and resolves `stopped`. */
@@ -199,28 +199,35 @@ export class Supervisor {
     if (generation.workers.length === 0) this.#retired.delete(generation);
   }
 
-  async #restartUntilDone(): Promise<void> {
-    do {
-      this.#isRestartAskedAgain = false;
+  async #restartWhileAsked(): Promise<void> {
+    this.#isRestarting = true;
+    while (this.#restartsAsked.length > 0) {
+      const asked = this.#restartsAsked.splice(0);
+      const settle = (reason?: string): void => {
+        for (const each of asked) each.resolve(reason);
+      };
       try {
-        await this.#replaceCurrent();
+        await this.#replaceCurrent(settle);
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
+        settle(reason);
         this.#deps.log.error('restart refused: the workers that run go on with the old settings', {
           reason,
         });
       }
-    } while (this.#isRestartAskedAgain && !this.#isStopping);
+    }
+    this.#isRestarting = false;
   }
 
-  async #replaceCurrent(): Promise<void> {
+  async #replaceCurrent(onSwitched: () => void): Promise<void> {
     const old = this.#current;
-    if (!old || this.#isStopping) return;
+    if (!old || this.#isStopping) throw new SupervisorError('restart', 'the server is stopping');
     const loaded = await this.#deps.loadSettings();
     const next = this.#makeGeneration(loaded.settings);
     const wantsStoreAlone = !old.isReady || (loaded.hasKms && !old.isSealed);
+    const replace = { old, next, onSwitched };
     try {
-      await (wantsStoreAlone ? this.#replaceAlone(old, next) : this.#replaceBeside(old, next));
+      await (wantsStoreAlone ? this.#replaceAlone(replace) : this.#replaceBeside(replace));
     } catch (error) {
       if (this.#current !== next) next.kill();
       throw error;
@@ -230,7 +237,7 @@ export class Supervisor {
   }
 
   /** Old and new workers share the directory for a while: connections move when the new ones are ready. */
-  async #replaceBeside(old: Generation, next: Generation): Promise<void> {
+  async #replaceBeside({ old, next, onSwitched }: Replacement): Promise<void> {
     const timeoutMs = next.settings.restartTimeoutMs;
     const first = next.startFirst({ isStandby: false });
     await this.#expect(first, ['ready'], timeoutMs);
@@ -238,10 +245,11 @@ export class Supervisor {
     this.#switchTo(next, old);
     this.#changed(next);
     old.send({ type: 'drain', mode: 'replace', graceMs: next.settings.drainMs });
+    onSwitched();
   }
 
   /** The old workers give the store up before the first new one opens it. */
-  async #replaceAlone(old: Generation, next: Generation): Promise<void> {
+  async #replaceAlone({ old, next, onSwitched }: Replacement): Promise<void> {
     const first = next.startFirst({ isStandby: true });
     const goals = old.isReady ? (['standby'] as const) : (['standby', 'waiting'] as const);
     await this.#expect(first, goals, next.settings.restartTimeoutMs);
@@ -250,6 +258,8 @@ export class Supervisor {
       this.#router.setTargets([]);
       old.retire();
       old.send({ type: 'drain', mode: 'replace', graceMs: next.settings.drainMs });
+      // What is asked from now on waits for the new workers.
+      onSwitched();
       const releases = old.workers.map(async (worker) => {
         const state = await worker.reached(['released'], releaseTimeoutMs);
         if (state === 'timeout') worker.kill();
@@ -276,7 +286,10 @@ export class Supervisor {
     goals: readonly ('standby' | 'waiting' | 'ready')[],
     timeoutMs: number,
   ): Promise<void> {
-    const state = await worker.reached(goals, timeoutMs);
+    let state = await worker.reached([...goals, 'waiting'], timeoutMs);
+    if (state === 'waiting' && !goals.includes('waiting')) {
+      state = await worker.reached(goals, Math.min(timeoutMs, waitingTimeoutMs));
+    }
     if (goals.some((goal) => goal === state)) return;
     const reason =
       worker.failure ?? worker.waitingReason ?? 'a new worker did not get ready in time';
@@ -289,7 +302,7 @@ export class Supervisor {
         this.#deps.announce(message);
         break;
       case 'service':
-        this.#act(message.action);
+        void this.#act(worker, message);
         break;
       case 'metrics-request':
         void this.#metrics.answer(worker, message.id, this.#current?.workers ?? []);
@@ -307,22 +320,32 @@ export class Supervisor {
     }
   }
 
-  #act(action: ServiceAction): void {
-    this.#deps.log.info(`${action} was asked for by an administrator`);
-    switch (action) {
-      case 'restart':
-        void this.restart();
+  async #act(worker: WorkerHandle, call: ServiceCall): Promise<void> {
+    this.#deps.log.info(`${call.action} was asked for by an administrator`);
+    switch (call.action) {
+      case 'restart': {
+        const refusal = await this.restart();
+        const result = { type: 'service-result', id: call.id } as const;
+        worker.send(refusal === undefined ? result : { ...result, refusal });
         break;
+      }
       case 'stop':
-        void this.stop();
+        await this.stop();
         break;
       case 'freeze':
       case 'unfreeze':
-        this.#freezes = Math.max(0, this.#freezes + (action === 'freeze' ? 1 : -1));
+        this.#freezes = Math.max(0, this.#freezes + (call.action === 'freeze' ? 1 : -1));
         this.#current?.send({ type: 'freeze', isFrozen: this.#freezes > 0 });
         break;
       default:
-        action satisfies never;
+        call.action satisfies never;
     }
   }
 }
+
+type Replacement = {
+  readonly old: Generation;
+  readonly next: Generation;
+  /** Called when requests that arrive from now on are answered by `next`. */
+  onSwitched(): void;
+};

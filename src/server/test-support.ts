@@ -14,6 +14,7 @@ import { signRequest } from '../sigv4/sign.ts';
 export const testUser = 'test-root-user';
 export const testPassword = 'test-root-password';
 
+/** One worker, unless `env` says otherwise. */
 export type TestServerOptions = {
   readonly directory: string;
   readonly port: number;
@@ -47,7 +48,7 @@ export function startTestServer(options: TestServerOptions): TestServer {
     env: {
       PATH: process.env['PATH'],
       HOME: options.directory,
-      COFFER_WORKERS: '2',
+      COFFER_WORKERS: '1',
       ...(options.hasCredentials === false ? {} : credentials),
       ...options.env,
     },

@@ -86,8 +86,9 @@ class Worker {
   readonly #connections: Connections;
   readonly #end: (exitCode: number) => void;
   readonly #isTls: boolean;
-  readonly #pages = new Map<number, (text: string) => void>();
-  #nextPage = 1;
+  /** Questions to the supervisor that it has not answered. */
+  readonly #questions = new Map<number, (answer: string | undefined) => void>();
+  #nextQuestion = 1;
   #isDraining = false;
   #s3: RequestHandler | undefined;
 
@@ -101,11 +102,19 @@ class Worker {
     });
     const kmsConfig = parseKmsConfig(settings.env);
     // The metrics read what is built after them.
-    const parts: { kms?: OpenedKms; connections?: Connections } = {};
+    const parts: { kms?: OpenedKms; worker?: Worker } = {};
     const metrics = new ServerMetrics({
       startedMs: config.startedMs,
       isKmsOnline: async () => (parts.kms ? isKmsOnline(parts.kms) : undefined),
-      bytes: () => parts.connections?.bytes ?? { received: 0, sent: 0 },
+      readCluster: async () => {
+        const space = await statfs(config.directory);
+        return {
+          isHealthy: parts.worker?.isReady ?? false,
+          totalBytes: space.blocks * space.bsize,
+          freeBytes: space.bavail * space.bsize,
+        };
+      },
+      bytes: () => parts.worker?.bytes ?? { received: 0, sent: 0 },
     });
     const caPath = findCaDirectory(config.certsDirectory);
     const kms =
@@ -118,7 +127,7 @@ class Worker {
       }));
     if (kms) parts.kms = kms;
     const worker = new Worker({ config, settings, log, metrics, kms, end });
-    parts.connections = worker.#connections;
+    parts.worker = worker;
     return worker;
   }
 
@@ -150,6 +159,14 @@ class Worker {
     const tls = readTlsFiles(config.certsDirectory);
     this.#isTls = tls !== undefined;
     this.#connections = new Connections((req, res) => this.#app.handle(req, res), tls);
+  }
+
+  get isReady(): boolean {
+    return this.#s3 !== undefined;
+  }
+
+  get bytes(): Connections['bytes'] {
+    return this.#connections.bytes;
   }
 
   /** Opens the store; never rejects: a failure is told to the supervisor and ends the worker. */
@@ -191,8 +208,10 @@ class Worker {
         void this.#sendMetrics(message.id);
         break;
       case 'metrics-text':
-        this.#pages.get(message.id)?.(message.text);
-        this.#pages.delete(message.id);
+        this.#settle(message.id, message.text);
+        break;
+      case 'service-result':
+        this.#settle(message.id, message.refusal);
         break;
       case 'start':
         break;
@@ -241,7 +260,7 @@ class Worker {
         log: this.#log,
         findSecretKey: async (accessKey) => (await credentials.find(accessKey))?.secretKey,
         mayRead: () => true,
-        readPage: () => this.#readPage(),
+        readPage: async () => (await this.#ask((id) => ({ type: 'metrics-request', id }))) ?? '',
         now,
       }),
       admin: createAdminHandler({
@@ -272,7 +291,8 @@ class Worker {
       kms: this.#kms,
       facts: () => this.#readFacts(opened),
       kmsMetrics: () => this.#metrics.kmsAnswer(),
-      act: (action) => tell({ type: 'service', action }),
+      restart: () => this.#ask((id) => ({ type: 'service', id, action: 'restart' })),
+      act: (action) => tell({ type: 'service', id: 0, action }),
       isAllowed: (identity: Identity, action, keyName) =>
         authorize({ identity, action, ...(keyName === undefined ? {} : { key: keyName }) }) ===
         'allow',
@@ -303,12 +323,17 @@ class Worker {
     };
   }
 
-  async #readPage(): Promise<string> {
-    const id = this.#nextPage++;
-    const { promise, resolve } = Promise.withResolvers<string>();
-    this.#pages.set(id, resolve);
-    tell({ type: 'metrics-request', id });
+  #ask(question: (id: number) => FromWorker): Promise<string | undefined> {
+    const id = this.#nextQuestion++;
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    this.#questions.set(id, resolve);
+    tell(question(id));
     return promise;
+  }
+
+  #settle(id: number, answer: string | undefined): void {
+    this.#questions.get(id)?.(answer);
+    this.#questions.delete(id);
   }
 }
 

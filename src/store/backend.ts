@@ -94,8 +94,9 @@ async function openFormat(deps: BackendDeps, entry: KvEntry): Promise<Backend | 
       deps.log.info('the metadata is sealed', { entries: count });
       return undefined;
     }
+    const { keyName } = backendKey;
     const sealedKv = new SealedKv(kv, sealer);
-    return { kv: sealedKv, deploymentId, isSealed: true, keyName: backendKey.keyName };
+    return { kv: sealedKv, deploymentId, isSealed: true, keyName };
   } finally {
     plaintext.fill(0);
   }

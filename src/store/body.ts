@@ -5,7 +5,7 @@
 import { createHash, type Hash, timingSafeEqual } from 'node:crypto';
 import { type ChecksumState, checksumBytes, createChecksum } from '../base/checksums.ts';
 import { createDataNonce, sealData, sealDataStream, sealedDataSize } from '../sse/object-data.ts';
-import { blobEntry, createId } from './keys.ts';
+import { blobEntry } from './keys.ts';
 import type { StoredBytes } from './records.ts';
 import type { StoreContext } from './store-context.ts';
 import { type BodyChecksum, type BodyInput, type Checksum, StoreError } from './types.ts';
@@ -119,7 +119,7 @@ async function storeWhole(
   const stored = dataKey && nonce ? sealData(dataKey, plaintext, nonce) : plaintext;
   const result = { ...digests.result(), nonce, storedBytes: stored.length };
   if (stored.length === 0) return { ...result, place: { kind: 'none' }, inlineBytes: undefined };
-  const id = createId(context.now());
+  const id = context.createId();
   if (stored.length <= context.settings.inlineMaxBytes) {
     return { ...result, place: { kind: 'inline', id }, inlineBytes: stored };
   }
@@ -134,7 +134,7 @@ async function storeStream(
   target: Target,
 ): Promise<BodyResult> {
   const dataKey = await target.dataKey;
-  const id = createId(context.now());
+  const id = context.createId();
   const nonce = dataKey && createDataNonce();
   const stored = dataKey && nonce ? sealDataStream(dataKey, source, nonce) : source;
   const storedBytes = await context.blobs.write(id, stored);

@@ -3,7 +3,7 @@
 
 import { assertPartOrder, completeFrom, selectParts } from './complete-checks.ts';
 import { type Change, commitCurrent } from './current.ts';
-import { completedEntry, createId, garbageEntry, partsEntry, partsRange } from './keys.ts';
+import { completedEntry, garbageEntry, partsEntry, partsRange } from './keys.ts';
 import type { KvCheck } from './kv.ts';
 import { findUpload, type LoadedUpload, noSuchUpload } from './multipart.ts';
 import { nullVersionId, wholeSeconds } from './objects.ts';
@@ -82,7 +82,7 @@ async function planCompletion(
     ...(envelope ? { envelope } : {}),
     ...(completed.checksum ? { checksum: completed.checksum } : {}),
     parts,
-    partsId: createId(nowMs),
+    partsId: context.createId(),
   };
   return { record, change: { record, ...describe(context, upload, { record, stored }) } };
 }

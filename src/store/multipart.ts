@@ -12,7 +12,6 @@ import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts'
 import { partChecksum } from './complete-checks.ts';
 import { dropStored, putsOfStored } from './current.ts';
 import {
-  createId,
   encodeName,
   garbageEntry,
   isId,
@@ -67,7 +66,7 @@ export async function createUpload(
   try {
     const envelope = await key?.envelope;
     const nowMs = context.now();
-    const place = { bucketId: bucket.record.id, name, uploadId: createId(nowMs) };
+    const place = { bucketId: bucket.record.id, name, uploadId: context.createId() };
     const record: UploadRecord = {
       initiatedMs: wholeSeconds(nowMs),
       owner: input.owner,

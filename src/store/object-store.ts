@@ -13,6 +13,7 @@ import {
   updateBucketSettings,
 } from './buckets.ts';
 import { startSweeping, sweep, type SweepReport } from './garbage.ts';
+import { createIdSource } from './keys.ts';
 import type { Kv } from './kv.ts';
 import { listObjects } from './listing.ts';
 import { completeUpload } from './complete.ts';
@@ -47,6 +48,7 @@ const orphanGraceMsDefault = 3_600_000;
 
 export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObjectStore> {
   const { settings } = deps;
+  const now = deps.now ?? Date.now;
   const context: StoreContext = {
     kv: deps.kv,
     blobs: deps.blobs,
@@ -58,7 +60,8 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
       garbageGraceMs: settings.garbageGraceMs ?? garbageGraceMsDefault,
       orphanGraceMs: settings.orphanGraceMs ?? orphanGraceMsDefault,
     },
-    now: deps.now ?? Date.now,
+    now,
+    createId: createIdSource(now),
   };
   const sweeping =
     settings.sweepIntervalMs === undefined

@@ -4,6 +4,7 @@ import { SseError } from '../sse/sse-error.ts';
 import type { Kms } from '../sse/kms.ts';
 import type { Log } from '../base/log.ts';
 import { BlobError, type BlobErrorCode, type BlobStore } from './blob-store.ts';
+import type { IdSource } from './keys.ts';
 import { type Kv, KvError, type KvErrorCode } from './kv.ts';
 import { StoreError, type StoreErrorCode } from './types.ts';
 
@@ -27,6 +28,7 @@ export type StoreContext = {
   readonly log: Log;
   readonly settings: Required<Omit<StoreSettings, 'sweepIntervalMs'>>;
   readonly now: () => number;
+  readonly createId: IdSource;
 };
 
 const codeOfKv: Readonly<Record<KvErrorCode, StoreErrorCode>> = {

@@ -206,9 +206,10 @@ void test('a certificate renewed while connecting is used by the connection afte
   t.after(() => fake.close());
   const client = clientOf([fake]);
   t.after(() => client.close());
-  const first = client.version();
   const renewed = generateApiKey();
-  client.setTls({ ...fake.tls, ...createClientCertificate(renewed) });
+  const certificate = await createClientCertificate(renewed);
+  const first = client.version();
+  client.setTls({ ...fake.tls, ...certificate });
   assert.equal(await first, 'fake');
   assert.equal(await client.version(), 'fake');
   assert.deepEqual([...fake.identities], [fake.clientIdentity, renewed.identity]);
@@ -218,7 +219,7 @@ void test('a server that is not trusted is refused, unless the check is off', as
   const fake = await startFakeKes();
   t.after(() => fake.close());
   const pauses: number[] = [];
-  const tls = createClientCertificate(generateApiKey());
+  const tls = await createClientCertificate(generateApiKey());
   const wary = clientOf([fake], { tls, deps: fastDeps(pauses) });
   t.after(() => wary.close());
   await assert.rejects(wary.version(), {
@@ -238,7 +239,7 @@ void test('a renewed certificate is used by the next connection', async (t) => {
   t.after(() => client.close());
   await client.version();
   const renewed = generateApiKey();
-  client.setTls({ ...fake.tls, ...createClientCertificate(renewed) });
+  client.setTls({ ...fake.tls, ...(await createClientCertificate(renewed)) });
   await client.version();
   assert.deepEqual([...fake.identities], [fake.clientIdentity, renewed.identity]);
 });

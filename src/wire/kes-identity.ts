@@ -121,14 +121,14 @@ const dayMs = 24 * 3600 * 1000;
 
 /**
  * A self-signed Ed25519 certificate for the API key, with its PKCS#8 key. Nothing is written anywhere.
- * Throws RangeError for an IP address that is none.
+ * Rejects with RangeError for an IP address that is none or a DNS name that is not ASCII.
  */
-export function createClientCertificate(
+export async function createClientCertificate(
   apiKey: KesApiKey,
   options: ClientCertificateOptions = {},
-): KesClientCertificate {
+): Promise<KesClientCertificate> {
   const now = options.now ?? Date.now();
-  const cert = createSelfSigned(apiKey.privateKey, {
+  const cert = await createSelfSigned(apiKey.privateKey, {
     commonName: options.commonName ?? apiKey.identity,
     notBefore: new Date(now),
     notAfter: new Date(now + (options.validMs ?? 90 * dayMs)),

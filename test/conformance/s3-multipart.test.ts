@@ -160,6 +160,7 @@ void describe('multipart uploads', () => {
           ObjectAttributes: ['ObjectParts', 'Checksum'],
         }),
       );
+      assert.equal(`${attributes.Checksum?.ChecksumCRC32}-3`, completed.ChecksumCRC32);
       assert.equal(attributes.ObjectParts?.TotalPartsCount, 3);
       assert.deepEqual(
         attributes.ObjectParts?.Parts?.map(({ Size }) => Size),

@@ -153,6 +153,51 @@ test('a half-written file of a running program is left alone', async () => {
   }
 });
 
+test('a program killed at any moment leaves whole keys, and loses none it acknowledged', async () => {
+  const { path, remove } = await makeDirectory();
+  try {
+    for (let round = 0; round < 3; round += 1) {
+      const acknowledged = await createUntilKilled(path, `r${round}-`);
+      const store = await openFileKeyStore(path);
+      for (const name of acknowledged) assert.equal(await store.get(name), valueOf(name));
+      for (const name of await readdir(path)) assert.equal(await store.get(name), valueOf(name));
+      assert.ok(acknowledged.length > 0);
+    }
+  } finally {
+    await remove();
+  }
+});
+
+function valueOf(name: string): string {
+  return `${name}:`.repeat(100);
+}
+
+/** Creates keys in another process, kills it in the middle, and tells which were acknowledged. */
+async function createUntilKilled(path: string, prefix: string): Promise<string[]> {
+  const code = `
+    import { openFileKeyStore } from ${JSON.stringify(filesModule)};
+    import { writeSync } from 'node:fs';
+    const store = await openFileKeyStore(${JSON.stringify(path)});
+    const work = async (worker) => {
+      for (let index = 0; ; index += 1) {
+        const name = ${JSON.stringify(prefix)} + worker + '-' + index;
+        await store.create(name, (name + ':').repeat(100));
+        writeSync(1, name + '\\n');
+      }
+    };
+    await Promise.all([0, 1, 2, 3].map(work));`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+    if (output.length > 300) child.kill('SIGKILL');
+  });
+  await once(child, 'close');
+  return output.split('\n').slice(0, -1);
+}
+
 test('file names that could lead elsewhere are refused', async () => {
   const { path, remove } = await makeDirectory();
   const text = await readFile(new URL('../vectors/kes-names.json', import.meta.url), 'utf8');

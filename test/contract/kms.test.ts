@@ -24,9 +24,9 @@ testKms('older key service over HTTP/1.1', openFake);
 async function openServer(usesBatches: boolean): Promise<KmsHarness> {
   const server = await startTestKesServer();
   const endpoints = [server.origin];
-  const admin = new KesClient({ endpoints, tls: server.tlsOf(server.admin) });
+  const admin = new KesClient({ endpoints, tls: await server.tlsOf(server.admin) });
   await admin.createKey('my-key');
-  const tls = server.tlsOf(server.store);
+  const tls = await server.tlsOf(server.store);
   const client = new KesClient({ endpoints, tls, usesBatches, deps: { sleep: async () => {} } });
   const kms = openKesKms(client, { keyName: 'my-key' });
   if (usesBatches) {

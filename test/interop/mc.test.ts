@@ -10,10 +10,11 @@ import { cofferBin, type CofferPair, startCofferPair } from '../support/coffer-p
 import { clientPaths } from './clients.ts';
 import { chapters, mcRunner } from './mc-transcript.ts';
 
+const only = process.env['COFFER_INTEROP_MC'];
 const programs = [
   { name: 'mc', command: [clientPaths.mc] },
   { name: 'coffer mc', command: [cofferBin, 'mc'] },
-];
+].filter((program) => only === undefined || program.name === only);
 
 for (const scheme of ['http', 'https'] as const) {
   for (const program of programs) {

@@ -83,6 +83,8 @@ export async function startStore(options: StoreOptions, cleanup: Cleanup): Promi
       MINIO_ROOT_USER: accessKey,
       MINIO_ROOT_PASSWORD: secretKey,
       COFFER_WORKERS: '2',
+      // The machine may be busy with something else.
+      COFFER_RESTART_TIMEOUT_SECONDS: '120',
       ...options.env,
     },
   });
@@ -192,7 +194,7 @@ export function callAdmin(port: number, method: string, target: string): Promise
 export async function eventually(
   what: string,
   holds: () => Promise<boolean> | boolean,
-  limitMs = 30_000,
+  limitMs = 90_000,
 ): Promise<void> {
   const deadline = Date.now() + limitMs;
   let last: unknown;
@@ -221,7 +223,7 @@ export async function untilReady(store: Store): Promise<void> {
 }
 
 /** Resolves with the exit code of a store that is expected to give up. */
-export async function untilEnded(store: Store, limitMs = 30_000): Promise<number | null> {
+export async function untilEnded(store: Store, limitMs = 90_000): Promise<number | null> {
   let code: number | null | undefined;
   void store.program.ended.then((found) => {
     code = found;

@@ -135,7 +135,11 @@ await describe('calls of the key service', async () => {
     assert.equal(await cost(() => send(complete)), 0);
     assert.equal(await cost(() => send({ method: 'HEAD', target })), 0);
     assert.equal(await cost(() => send({ method: 'GET', target })), 1);
-    const across = { method: 'GET', target, headers: { range: `bytes=${5 * mib - 10}-${5 * mib + 10}` } };
+    const across = {
+      method: 'GET',
+      target,
+      headers: { range: `bytes=${5 * mib - 10}-${5 * mib + 10}` },
+    };
     assert.equal(await cost(() => send(across, 206)), 1);
     const abandoned = await send({ method: 'POST', target: `${target}?uploads=`, headers: sse });
     const other = /<UploadId>([^<]+)</.exec(abandoned.body.toString())?.[1] ?? '';
@@ -154,7 +158,9 @@ await describe('calls of the key service', async () => {
       ['source-sealed', sse, 2],
     ] as const) {
       const copy = { 'x-amz-copy-source': `/bucket/${from}`, ...headers };
-      const calls = await cost(() => send({ method: 'PUT', target: '/bucket/copied', headers: copy }));
+      const calls = await cost(() =>
+        send({ method: 'PUT', target: '/bucket/copied', headers: copy }),
+      );
       assert.ok(calls <= limit, `${from} ${JSON.stringify(headers)}: ${calls}`);
     }
     const headers = {

@@ -37,7 +37,9 @@ await test('a key service that hangs delays only what needs a key, and within a 
   kill(service.keyService.pid, 'SIGSTOP');
   const waiting = Array.from({ length: 100 }, (_, index) => {
     const call =
-      index % 2 === 0 ? { method: 'GET', target: '/bucket/sealed' } : { ...sealed, target: '/bucket/new' };
+      index % 2 === 0
+        ? { method: 'GET', target: '/bucket/sealed' }
+        : { ...sealed, target: '/bucket/new' };
     return client.send(call);
   });
   try {

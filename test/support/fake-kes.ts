@@ -57,13 +57,13 @@ export type FakeKes = {
 export async function startFakeKes(
   options: { readonly allowHttp2?: boolean; readonly port?: number } = {},
 ): Promise<FakeKes> {
-  const server = createClientCertificate(generateApiKey(), {
+  const server = await createClientCertificate(generateApiKey(), {
     ipAddresses: ['127.0.0.1'],
     isServer: true,
   });
   const clientKey = generateApiKey();
   const fake: Omit<FakeKes, 'origin'> = {
-    tls: { ...createClientCertificate(clientKey), ca: [server.cert] },
+    tls: { ...(await createClientCertificate(clientKey)), ca: [server.cert] },
     clientIdentity: clientKey.identity,
     serverCert: server.cert,
     requests: [],

@@ -16,7 +16,7 @@ export type TestKesServer = {
   readonly admin: KesApiKey;
   /** Of the policy `store`: create, generate, decrypt, describe, list, status, api. */
   readonly store: KesApiKey;
-  tlsOf(apiKey: KesApiKey): KesTls;
+  tlsOf(apiKey: KesApiKey): Promise<KesTls>;
   close(): Promise<void>;
 };
 
@@ -35,7 +35,7 @@ export async function startTestKesServer(
   options: { readonly keyStore?: KeyStore; readonly deny?: readonly string[] } = {},
 ): Promise<TestKesServer> {
   const [admin, store] = [generateApiKey(), generateApiKey()];
-  const server = createClientCertificate(generateApiKey(), {
+  const server = await createClientCertificate(generateApiKey(), {
     ipAddresses: ['127.0.0.1'],
     isServer: true,
   });
@@ -70,7 +70,7 @@ export async function startTestKesServer(
     serverCert: server.cert,
     admin,
     store,
-    tlsOf: (apiKey) => ({ ...createClientCertificate(apiKey), ca: [server.cert] }),
+    tlsOf: async (apiKey) => ({ ...(await createClientCertificate(apiKey)), ca: [server.cert] }),
     close: () => running.close(),
   };
 }

@@ -1,9 +1,10 @@
-// `mc admin service restart|stop|freeze|unfreeze`: answered first, acted on afterwards, because the
-// client would otherwise see its connection break.
+// `mc admin service restart|stop|freeze|unfreeze`. A restart is answered when it has taken effect, so that
+// the next command finds the new settings, or is told why it was refused; no connection breaks meanwhile.
+// The others are answered first and acted on afterwards, because a stop would break the connection.
 
 import type { ServiceAction, ServiceResult } from '../../wire/admin.ts';
 import { AdminError } from '../admin-error.ts';
-import type { AdminAction, AdminHandler } from '../call.ts';
+import type { AdminAction, AdminCall, AdminHandler } from '../call.ts';
 
 const actions: Readonly<Record<ServiceAction, AdminAction>> = {
   restart: 'admin:ServiceRestart',
@@ -17,7 +18,8 @@ export const controlService: AdminHandler = async (call) => {
   const action = parseAction(call.query.get('action') ?? '');
   if (!call.parts.isAllowed(call.identity, actions[action])) throw new AdminError('AccessDenied');
   const dryRun = call.query.get('dry-run') === 'true';
-  const afterwards = dryRun ? undefined : () => call.parts.act(action);
+  if (action === 'restart' && !dryRun) await restart(call);
+  const afterwards = action === 'restart' || dryRun ? undefined : () => call.parts.act(action);
   const hasResults = action === 'restart' || action === 'stop';
   const result: ServiceResult = {
     action,
@@ -29,6 +31,16 @@ export const controlService: AdminHandler = async (call) => {
     ...(afterwards ? { afterwards } : {}),
   };
 };
+
+async function restart({ parts }: AdminCall): Promise<void> {
+  const refusal = await parts.restart();
+  if (refusal !== undefined) {
+    throw new AdminError(
+      'XCofferRestartRefused',
+      `The restart was refused and the server goes on as before: ${refusal}`,
+    );
+  }
+}
 
 function parseAction(text: string): ServiceAction {
   if (text === 'restart' || text === 'stop' || text === 'freeze' || text === 'unfreeze') {

@@ -43,7 +43,7 @@ async function certificateOf(
 ): Promise<{ cert: string; key: string }> {
   if (credentials.kind === 'api-key') {
     try {
-      return createClientCertificate(parseApiKey(credentials.text));
+      return await createClientCertificate(parseApiKey(credentials.text));
     } catch (error) {
       if (!(error instanceof KesIdentityError)) throw error;
       throw failed(`parsing API key: ${error.message}`, error);

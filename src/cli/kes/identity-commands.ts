@@ -4,7 +4,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import type { KesDocument } from '../../wire/kes-answers.ts';
-import type { KesApiKey } from '../../wire/kes-identity.ts';
+import type { KesApiKey, KesClientCertificate } from '../../wire/kes-identity.ts';
 import {
   apiKeyOf,
   certificateIdentity,
@@ -133,9 +133,9 @@ async function writeFiles(
   const { texts, lists, switches } = call.flags;
   const { apiKey } = files;
   const subject = argOf(call, 0);
-  let made: ReturnType<typeof createClientCertificate>;
+  let made: KesClientCertificate;
   try {
-    made = createClientCertificate(apiKey, {
+    made = await createClientCertificate(apiKey, {
       ...(subject !== '' && { commonName: subject }),
       validMs: parseDuration(texts.get('expiry') ?? '720h'),
       dnsNames: lists.get('dns') ?? [],

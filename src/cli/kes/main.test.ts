@@ -247,7 +247,7 @@ void test('the bare identity command makes and explains API keys', async (t) => 
   assert.equal(await out(['identity', 'of', made]), apiKey.identity);
   assert.match(await out(['identity', 'of', made], { isTerminal: true }), /│ [0-9a-f]{64} │/);
   const dir = tempDir(t);
-  const { cert, key } = createClientCertificate(apiKey);
+  const { cert, key } = await createClientCertificate(apiKey);
   writeFileSync(join(dir, 'c.crt'), cert);
   writeFileSync(join(dir, 'c.key'), key);
   assert.equal(await out(['identity', 'of', join(dir, 'c.crt')]), apiKey.identity);
@@ -297,7 +297,7 @@ void test('a private key under a password asks for it', async (t) => {
   const differing = await run([...argv, '-f'], { stdin: 'pass\nother\n' });
   assert.match(differing.stderr, /Error: passwords do not match\n$/);
 
-  const { cert: adminCert } = createClientCertificate(server.admin);
+  const { cert: adminCert } = await createClientCertificate(server.admin);
   writeFileSync(cert, adminCert);
   writeFileSync(key, sealPrivateKey(server.admin.privateKey, 'pass'));
   const files = { KES_API_KEY: undefined, KES_CLIENT_KEY: key, KES_CLIENT_CERT: cert };
@@ -311,7 +311,7 @@ void test('a private key under a password asks for it', async (t) => {
 void test('a client key and certificate file serve instead of an API key', async (t) => {
   const dir = tempDir(t);
   const [key, cert] = [join(dir, 'root.key'), join(dir, 'root.cert')];
-  const made = createClientCertificate(server.admin);
+  const made = await createClientCertificate(server.admin);
   writeFileSync(key, made.key);
   writeFileSync(cert, made.cert);
   const files = { KES_API_KEY: undefined, KES_CLIENT_KEY: key, KES_CLIENT_CERT: cert };

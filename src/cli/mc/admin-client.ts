@@ -84,7 +84,11 @@ export class AdminClient {
       method,
       target,
       headers: { host: new URL(this.origin).host, 'accept-encoding': 'identity' },
-      credentials: { accessKey, secretKey, ...(sessionToken === undefined ? {} : { sessionToken }) },
+      credentials: {
+        accessKey,
+        secretKey,
+        ...(sessionToken === undefined ? {} : { sessionToken }),
+      },
       region: '',
       timeMs: this.#deps.now(),
       payload: { kind: 'empty' },

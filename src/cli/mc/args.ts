@@ -40,9 +40,9 @@ export class Flags {
     return value === undefined ? fallback : Number(value);
   }
 
-  /** These flags, and those of `more` where a flag is missing here. */
-  merge(more: Flags): Flags {
-    return new Flags(new Map([...more.#values, ...this.#values]));
+  /** The same with one boolean flag set. */
+  with(name: string): Flags {
+    return new Flags(new Map([...this.#values, [name, ['true']]]));
   }
 }
 

@@ -26,7 +26,13 @@ type Document = { version: string; aliases: Record<string, Record<string, unknow
 
 const version = '10';
 const firstAliases: Readonly<Record<string, AliasConfig>> = {
-  gcs: { url: 'https://storage.googleapis.com', accessKey: '', secretKey: '', api: 'S3v2', path: 'dns' },
+  gcs: {
+    url: 'https://storage.googleapis.com',
+    accessKey: '',
+    secretKey: '',
+    api: 'S3v2',
+    path: 'dns',
+  },
   local: { url: 'http://localhost:9000', accessKey: '', secretKey: '', api: 'S3v4', path: 'auto' },
   s3: { url: 'https://s3.amazonaws.com', accessKey: '', secretKey: '', api: 'S3v4', path: 'dns' },
 };
@@ -151,7 +157,8 @@ export class AliasStore {
     if (name !== undefined && name !== '') {
       for (const line of (await readFile(name, 'utf8')).split('\n')) {
         const match = /^\s*(?:export\s+)?(MC_HOST_\w[\w-]*)=(.*)$/.exec(line);
-        if (match !== null) hosts[match[1] ?? ''] = (match[2] ?? '').trim().replace(/^(["'])(.*)\1$/, '$2');
+        if (match !== null)
+          hosts[match[1] ?? ''] = (match[2] ?? '').trim().replace(/^(["'])(.*)\1$/, '$2');
       }
     }
     this.#envFile = hosts;
@@ -200,7 +207,10 @@ function parseDocument(content: string, file: string): Document {
   }
   const document = parsed as Partial<Document> | null;
   if (typeof document !== 'object' || document === null || document.version !== version) {
-    throw new McError('config', `\`${file}\` has not version ${version}: move it away to start afresh.`);
+    throw new McError(
+      'config',
+      `\`${file}\` has not version ${version}: move it away to start afresh.`,
+    );
   }
   const aliases = document.aliases;
   if (typeof aliases !== 'object' || aliases === null) return { ...document, version, aliases: {} };

@@ -84,11 +84,7 @@ type Found = Omit<CopyItem, 'target'> & {
   readonly name: string;
 };
 
-async function findFile(
-  context: McContext,
-  source: Target,
-  options: PlanOptions,
-): Promise<Found> {
+async function findFile(context: McContext, source: Target, options: PlanOptions): Promise<Found> {
   const needsRecursive = () =>
     new McError('argument', `To copy or move '${source.text}' the --recursive flag is required.`);
   if (source.kind === 'local') {
@@ -186,11 +182,7 @@ function joinKey(folder: string, name: string): string {
   return folder === '' || folder.endsWith('/') ? folder + name : `${folder}/${name}`;
 }
 
-async function isTargetFolder(
-  context: McContext,
-  target: Target,
-  sse: SseRules,
-): Promise<boolean> {
+async function isTargetFolder(context: McContext, target: Target, sse: SseRules): Promise<boolean> {
   if (target.kind === 'local') {
     if (/[/\\]$/.test(target.text)) return true;
     try {

@@ -129,7 +129,9 @@ async function restoreAttributes(file: string, info: ObjectInfo): Promise<void> 
   }
   const seconds = (name: string) => {
     const [whole, nanoseconds] = (fields.get(name) ?? '').split('#');
-    return whole === undefined || whole === '' ? Date.now() / 1000 : Number(whole) + Number(nanoseconds ?? 0) / 1e9;
+    return whole === undefined || whole === ''
+      ? Date.now() / 1000
+      : Number(whole) + Number(nanoseconds ?? 0) / 1e9;
   };
   const mode = Number(fields.get('mode'));
   if (Number.isInteger(mode) && mode > 0) await chmod(file, mode & 0o777);

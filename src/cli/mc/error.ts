@@ -62,7 +62,8 @@ export function toMcError(error: unknown): McError {
   if (error instanceof Error) {
     const code = (error as NodeJS.ErrnoException).code;
     const isSystem = typeof code === 'string' && /^E[A-Z]+$/.test(code);
-    if (error.name === 'AbortError') return new McError('cancelled', 'interrupted', { cause: error });
+    if (error.name === 'AbortError')
+      return new McError('cancelled', 'interrupted', { cause: error });
     return new McError(isSystem ? 'local' : 'transport', error.message, { cause: error });
   }
   return new McError('transport', String(error));

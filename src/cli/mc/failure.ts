@@ -20,7 +20,6 @@ export function formatFailure(failure: Failure): string {
   const cause = failure.reason?.message ?? '';
   if (cause === '') return `${failure.message} `;
   if (!failure.isFatal || failure.message === '') return `${failure.message} ${cause}`.trimStart();
-  const message = failure.message.replace(/\.$/, '');
-  const separator = /^\p{Lu}/u.test(cause) ? '. ' : ': ';
-  return `${message}${separator}${cause.replace(/\.$/, '')}.`;
+  const separator = failure.message.endsWith('.') ? ' ' : /^\p{Lu}/u.test(cause) ? '. ' : ': ';
+  return `${failure.message}${separator}${cause.replace(/\.$/, '')}.`;
 }

@@ -90,7 +90,8 @@ export function parseDuration(text: string): number {
 /** A size such as `16MiB`, `1MB`, `512`, in bytes. Throws `argument` for anything else. */
 export function parseSize(text: string): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(i?)b?\s*$/i.exec(text);
-  if (match === null) throw new McError('argument', `invalid size \`${text}\`, use for example 16MiB`);
+  if (match === null)
+    throw new McError('argument', `invalid size \`${text}\`, use for example 16MiB`);
   const power = ['', 'k', 'm', 'g', 't', 'p', 'e'].indexOf((match[2] ?? '').toLowerCase());
   const base = (match[3] ?? '') === '' ? 1000 : 1024;
   return Math.floor(Number(match[1]) * base ** power);

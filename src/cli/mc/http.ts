@@ -5,11 +5,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { lookup } from 'node:dns';
 import path from 'node:path';
+import type { LookupFunction } from 'node:net';
 import type { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 
-import { Agent, buildConnector } from 'undici';
-import type { Dispatcher } from 'undici';
+import type { Agent, buildConnector, Dispatcher } from 'undici';
 
 import { McError } from './error.ts';
 
@@ -48,7 +48,7 @@ const answerTimeoutMs = 600_000;
 /** One command's HTTP. */
 export class Http {
   readonly #settings: HttpSettings;
-  #agent: Promise<Agent> | undefined;
+  readonly #agents = new Map<boolean, Promise<Agent>>();
 
   constructor(settings: HttpSettings) {
     this.#settings = settings;
@@ -63,7 +63,7 @@ export class Http {
       ...settings.customHeaders,
     };
     settings.debug?.(describeRequest(request, headers));
-    const agent = await (this.#agent ??= this.#open());
+    const agent = await this.#agentFor(request.origin.startsWith('https:'));
     let answer: Dispatcher.ResponseData;
     try {
       answer = await agent.request({
@@ -88,25 +88,37 @@ export class Http {
   }
 
   async close(): Promise<void> {
-    const opened = this.#agent;
-    this.#agent = undefined;
-    if (opened !== undefined) await (await opened).destroy();
+    const opened = [...this.#agents.values()];
+    this.#agents.clear();
+    for (const agent of opened) await (await agent).destroy();
   }
 
-  async #open(): Promise<Agent> {
+  #agentFor(isTls: boolean): Promise<Agent> {
+    const opened = this.#agents.get(isTls) ?? this.#open(isTls);
+    this.#agents.set(isTls, opened);
+    return opened;
+  }
+
+  /** Both are slow to load, so the library is loaded on first use and certificates only for TLS. */
+  async #open(isTls: boolean): Promise<Agent> {
     const { isInsecure, caFolder, resolve } = this.#settings;
-    const extra = await readCertificates(caFolder);
-    const connect = buildConnector({
+    const undici = await import('undici');
+    const trusted = isTls && !isInsecure ? await readTrusted(caFolder) : undefined;
+    const connect = undici.buildConnector({
       rejectUnauthorized: !isInsecure,
       minVersion: 'TLSv1.2',
       timeout: 30_000,
-      ca: isInsecure
-        ? undefined
-        : [...getCACertificates('default'), ...getCACertificates('system'), ...extra],
+      ...(trusted === undefined ? {} : { ca: trusted }),
       ...(resolve.size === 0 ? {} : { lookup: makeLookup(resolve) }),
     } as buildConnector.BuildOptions);
-    return new Agent({ connect, connections: 32, pipelining: 1, keepAliveTimeout: 10_000 });
+    return new undici.Agent({ connect, connections: 32, pipelining: 1, keepAliveTimeout: 10_000 });
   }
+}
+
+/** Node's own roots, the system's, and those in the configuration folder. */
+async function readTrusted(folder: string): Promise<string[]> {
+  const extra = await readCertificates(folder);
+  return [...getCACertificates('default'), ...getCACertificates('system'), ...extra];
 }
 
 async function readCertificates(folder: string): Promise<string[]> {
@@ -119,19 +131,21 @@ async function readCertificates(folder: string): Promise<string[]> {
   return Promise.all(names.map((name) => readFile(path.join(folder, name), 'utf8')));
 }
 
-function makeLookup(resolve: ReadonlyMap<string, string>): typeof lookup {
-  const byHost = new Map([...resolve].map(([host, address]) => [host.replace(/:\d+$/, ''), address]));
-  const find = (host: string, options: { all?: boolean }, done: (...values: unknown[]) => void) => {
+/** Like `dns.lookup`, with the addresses of `--resolve` first. */
+function makeLookup(resolve: ReadonlyMap<string, string>): LookupFunction {
+  const byHost = new Map(
+    [...resolve].map(([host, address]) => [host.replace(/:\d+$/, ''), address]),
+  );
+  return (host, options, done) => {
     const address = byHost.get(host);
     if (address === undefined) {
-      lookup(host, options, done as Parameters<typeof lookup>[2]);
+      lookup(host, options, done);
       return;
     }
     const family = address.includes(':') ? 6 : 4;
     if (options.all === true) done(null, [{ address, family }]);
     else done(null, address, family);
   };
-  return find as unknown as typeof lookup;
 }
 
 function transportError(request: HttpRequest, cause: unknown, signal: AbortSignal): McError {
@@ -165,22 +179,31 @@ export function redactHeader(name: string, value: string): string {
   if (secretHeaders.test(name)) return '*REDACTED*';
   if (/^(proxy-)?authorization$/i.test(name)) {
     return value.startsWith('AWS4-HMAC-SHA256 ')
-      ? value.replace(/(Credential=)[^/]*/, '$1*REDACTED*').replace(/(Signature=).*/, '$1*REDACTED*')
+      ? value
+          .replace(/(Credential=)[^/]*/, '$1*REDACTED*')
+          .replace(/(Signature=).*/, '$1*REDACTED*')
       : '*REDACTED*';
   }
   return value;
 }
 
 function redactTarget(target: string): string {
-  return target.replace(/((?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential)=)[^&]*/gi, '$1*REDACTED*');
+  return target.replace(
+    /((?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential)=)[^&]*/gi,
+    '$1*REDACTED*',
+  );
 }
 
 function describeRequest(request: HttpRequest, headers: Readonly<Record<string, string>>): string {
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${redactHeader(name, value)}`);
+  const lines = Object.entries(headers).map(
+    ([name, value]) => `${name}: ${redactHeader(name, value)}`,
+  );
   return `mc: <DEBUG> ${request.method} ${redactTarget(request.target)} HTTP/1.1\n${lines.join('\n')}\n`;
 }
 
 function describeResponse(status: number, headers: Readonly<Record<string, string>>): string {
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${redactHeader(name, value)}`);
+  const lines = Object.entries(headers).map(
+    ([name, value]) => `${name}: ${redactHeader(name, value)}`,
+  );
   return `mc: <DEBUG> HTTP/1.1 ${status}\n${lines.join('\n')}\n`;
 }

@@ -6,7 +6,15 @@ import type { CliIo } from '../io.ts';
 import type { Json, JsonObject } from './error.ts';
 import { Failure, formatFailure } from './failure.ts';
 
-export type Style = 'bold' | 'red' | 'green' | 'yellow' | 'blue' | 'cyan' | 'greenBold' | 'cyanBold';
+export type Style =
+  | 'bold'
+  | 'red'
+  | 'green'
+  | 'yellow'
+  | 'blue'
+  | 'cyan'
+  | 'greenBold'
+  | 'cyanBold';
 
 const styleCodes: Readonly<Record<Style, readonly [string, string]>> = {
   bold: ['1', '22'],
@@ -128,7 +136,8 @@ export class Output {
     if (!this.#isColour) return text;
     return text.replace(
       /^(\s*)("(?:[^"\\]|\\.)*")(: )/gm,
-      (_, space: string, name: string, rest: string) => `${space}${this.paint(name, 'blue')}${rest}`,
+      (_, space: string, name: string, rest: string) =>
+        `${space}${this.paint(name, 'blue')}${rest}`,
     );
   }
 }

@@ -72,7 +72,10 @@ export class S3Client {
 
   /** `scheme://host/bucket/key`, not encoded: how the reference names an object. */
   url(bucket: string, key = ''): string {
-    return `${this.origin}/${bucket}${key === '' && bucket !== '' ? '' : '/'}${key}`.replace(/\/$/, key.endsWith('/') ? '/' : '');
+    return `${this.origin}/${bucket}${key === '' && bucket !== '' ? '' : '/'}${key}`.replace(
+      /\/$/,
+      key.endsWith('/') ? '/' : '',
+    );
   }
 
   /** Sends a request and leaves the body to the caller, who must read or destroy it. */
@@ -229,7 +232,15 @@ export class S3Client {
     }
     const timeMs = this.#deps.now();
     const unsigned = takeUnsigned(plain, payload);
-    const signed = signRequest({ method: request.method, target, headers: plain, credentials, region, timeMs, payload });
+    const signed = signRequest({
+      method: request.method,
+      target,
+      headers: plain,
+      credentials,
+      region,
+      timeMs,
+      payload,
+    });
     return {
       headers: { ...signed.headers, ...unsigned },
       ...openBody(request, payload, signed),
@@ -238,14 +249,19 @@ export class S3Client {
 
   #payload(request: S3Request): SigningPayload {
     const { body } = request;
-    if (body === undefined) return request.isUnsigned === true ? { kind: 'unsigned' } : { kind: 'empty' };
+    if (body === undefined)
+      return request.isUnsigned === true ? { kind: 'unsigned' } : { kind: 'empty' };
     if (body instanceof Uint8Array) {
       return request.isUnsigned === true ? { kind: 'unsigned' } : { kind: 'bytes', bytes: body };
     }
     const { sizeBytes, trailer } = body;
     if (this.#credentials() === undefined) return { kind: 'unsigned' };
     if (!this.isTls) {
-      return { kind: 'signed-chunks', sizeBytes, ...(trailer === undefined ? {} : { trailer: trailer.name }) };
+      return {
+        kind: 'signed-chunks',
+        sizeBytes,
+        ...(trailer === undefined ? {} : { trailer: trailer.name }),
+      };
     }
     return trailer === undefined
       ? { kind: 'unsigned' }
@@ -254,7 +270,10 @@ export class S3Client {
 }
 
 /** Headers of a chunked body that the reference sends unsigned. */
-function takeUnsigned(headers: Record<string, string>, payload: SigningPayload): Record<string, string> {
+function takeUnsigned(
+  headers: Record<string, string>,
+  payload: SigningPayload,
+): Record<string, string> {
   const taken: Record<string, string> = {};
   if (payload.kind !== 'signed-chunks') return taken;
   for (const name of ['content-type', 'content-length']) {
@@ -268,7 +287,8 @@ function takeUnsigned(headers: Record<string, string>, payload: SigningPayload):
 
 function contentLength(request: S3Request, payload: SigningPayload): number | undefined {
   const { body } = request;
-  if (body === undefined) return request.method === 'PUT' || request.method === 'POST' ? 0 : undefined;
+  if (body === undefined)
+    return request.method === 'PUT' || request.method === 'POST' ? 0 : undefined;
   if (body instanceof Uint8Array) return body.length;
   if (payload.kind === 'signed-chunks' || payload.kind === 'unsigned-chunks') {
     return encodedChunksSize(payload, body.trailer?.valueLength ?? 0);
@@ -333,4 +353,3 @@ export function contentMd5(document: Uint8Array): string {
 export function documentText(body: Uint8Array, name: string): string | undefined {
   return findChildText(parseXml(body, { maxBytes: documentBytesMax }), name);
 }
-

@@ -67,10 +67,14 @@ export function asObjectError(error: unknown, client: S3Client, object: ObjectNa
   }
   if (error.serverCode === 'AccessDenied') {
     const path = client.url(object.bucket, object.key);
-    return new McError('access-denied', `Insufficient permissions to access this path \`${path}\`.`, {
-      detail: { Path: path },
-      serverCode: 'AccessDenied',
-    });
+    return new McError(
+      'access-denied',
+      `Insufficient permissions to access this path \`${path}\`.`,
+      {
+        detail: { Path: path },
+        serverCode: 'AccessDenied',
+      },
+    );
   }
   return error;
 }
@@ -226,7 +230,9 @@ export async function setEncryption(
   encryption: BucketEncryption,
 ): Promise<void> {
   const key =
-    encryption.keyId === '' ? '' : `<KMSMasterKeyID>${escapeXml(encryption.keyId)}</KMSMasterKeyID>`;
+    encryption.keyId === ''
+      ? ''
+      : `<KMSMasterKeyID>${escapeXml(encryption.keyId)}</KMSMasterKeyID>`;
   const document = Buffer.from(
     `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>${key}<SSEAlgorithm>${encryption.algorithm}</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>`,
   );

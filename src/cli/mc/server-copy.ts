@@ -128,6 +128,7 @@ async function copyPart(
   const error = parseErrorDocument(body, response, { bucket, key });
   if (error !== undefined) throw error;
   const etag = documentText(body, 'ETag')?.replaceAll('"', '');
-  if (etag === undefined) throw new McError('transport', 'the server copied a part without an ETag');
+  if (etag === undefined)
+    throw new McError('transport', 'the server copied a part without an ETag');
   return { number: part.number, etag };
 }

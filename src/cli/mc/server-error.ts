@@ -142,7 +142,10 @@ function describeStatus(status: number, context: ErrorContext): readonly [string
     case 409:
       return ['Conflict', 'Bucket not empty.'];
     case 412:
-      return ['PreconditionFailed', 'At least one of the pre-conditions you specified did not hold.'];
+      return [
+        'PreconditionFailed',
+        'At least one of the pre-conditions you specified did not hold.',
+      ];
     default:
       return [`${status}`, `The server answered ${status} without saying why.`];
   }

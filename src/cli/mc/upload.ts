@@ -59,7 +59,8 @@ export async function uploadSource(
   const wanted = options.partBytes ?? partBytes;
   const size = Math.max(wanted, Math.ceil(source.sizeBytes / partsMax / wanted) * wanted);
   try {
-    if (source.sizeBytes <= size || options.isSinglePart === true) await putWhole(target, source, options);
+    if (source.sizeBytes <= size || options.isSinglePart === true)
+      await putWhole(target, source, options);
     else await putParts(target, source, { ...options, partBytes: size });
   } catch (error) {
     throw asBucketError(error, target.bucket);
@@ -95,10 +96,7 @@ async function putParts(
     const parts: Part[] = [];
     await forEachLimited(starts.entries(), options.parallel ?? 4, async ([index, start]) => {
       const sizeBytes = Math.min(options.partBytes, source.sizeBytes - start);
-      const open = countedBody(
-        () => source.open({ start, sizeBytes }),
-        options.count,
-      );
+      const open = countedBody(() => source.open({ start, sizeBytes }), options.count);
       const body = withChecksum({ sizeBytes, open }, options.checksum);
       parts[index] = await uploadPart(target, { uploadId, number: index + 1, body }, options);
     });
@@ -222,7 +220,9 @@ export async function completeUpload(
 export async function abortUpload(target: UploadTarget, uploadId: string): Promise<void> {
   const { client, bucket, key } = target;
   const query = { uploadId };
-  await client.call({ method: 'DELETE', bucket, key, query, statuses: [204] }).catch(() => undefined);
+  await client
+    .call({ method: 'DELETE', bucket, key, query, statuses: [204] })
+    .catch(() => undefined);
 }
 
 /** The checksum over the parts' checksums, without the count of parts. */

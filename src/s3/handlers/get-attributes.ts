@@ -23,7 +23,10 @@ export async function getObjectAttributes(call: S3Call): Promise<Reply> {
   let inner = '';
   if (wanted.has('ETag')) inner += xmlElement('ETag', info.etag);
   if (wanted.has('Checksum') && info.checksum !== undefined) {
-    inner += `<Checksum>${checksumXml(info.checksum)}${xmlElement('ChecksumType', info.checksum.type)}</Checksum>`;
+    // Here, and only here, a composite value comes without the number of parts.
+    const [value = ''] = info.checksum.value.split('-');
+    const checksum = checksumXml({ ...info.checksum, value });
+    inner += `<Checksum>${checksum}${xmlElement('ChecksumType', info.checksum.type)}</Checksum>`;
   }
   if (wanted.has('ObjectParts')) inner += partsXml(info, Math.min(maxParts, 1000), marker);
   if (wanted.has('StorageClass')) inner += xmlElement('StorageClass', info.attributes.storageClass);

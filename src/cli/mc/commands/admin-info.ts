@@ -76,7 +76,8 @@ function formatInfo(context: McContext, info: Info, isOfflineOnly: boolean): str
       (server.drives ?? []).some((drive) => drive.state !== 'ok'),
   );
   const blocks = servers.map((server) => formatServer(context, server));
-  if (isOfflineOnly) return blocks.length === 0 ? 'All nodes and drives are online.' : blocks.join('\n');
+  if (isOfflineOnly)
+    return blocks.length === 0 ? 'All nodes and drives are online.' : blocks.join('\n');
   const pools = poolTable(info);
   if (pools !== '') blocks.push(pools);
   const totals = formatTotals(info);
@@ -91,7 +92,9 @@ function formatServer(context: McContext, server: Server): string {
     lines.push(`   Uptime: ${formatUptime(server.uptime ?? 0)} `);
     const version = server.version ?? '';
     const isBuild = /^\d{4}-\d{2}-\d{2}T/.test(version) || version === '';
-    lines.push(`   Version: ${isBuild || !version.startsWith('DEVELOPMENT') ? version : '<development>'}`);
+    lines.push(
+      `   Version: ${isBuild || !version.startsWith('DEVELOPMENT') ? version : '<development>'}`,
+    );
   } else lines.push(`   Uptime: ${server.state ?? 'offline'}`);
   const peers = Object.values(server.network ?? {});
   if (peers.length > 0) {
@@ -117,7 +120,12 @@ function poolTable(info: Info): string {
     const used = own.reduce((sum, drive) => sum + (drive.usedspace ?? 0), 0);
     const share = total === 0 ? '0.0' : ((used / total) * 100).toFixed(1);
     const stripe = info.backend?.totalDrivesPerSet?.[index] ?? 0;
-    return [ordinal(index + 1), `${share}% (total: ${formatSize(total)})`, String(stripe), String(count)];
+    return [
+      ordinal(index + 1),
+      `${share}% (total: ${formatSize(total)})`,
+      String(stripe),
+      String(count),
+    ];
   });
   return `${boxTable([['Pool', 'Drives Usage', 'Erasure stripe size', 'Erasure sets'], ...rows])}\n`;
 }

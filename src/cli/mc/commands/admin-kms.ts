@@ -61,7 +61,8 @@ function keyTable(keys: readonly string[]): string {
   const number = Math.max(3, String(keys.length).length);
   const name = Math.max(4, ...keys.map((key) => key.length));
   const whole = number + name + 3;
-  const row = (left: string, right: string) => `│ ${left.padStart(number)} │ ${right.padEnd(name)} │`;
+  const row = (left: string, right: string) =>
+    `│ ${left.padStart(number)} │ ${right.padEnd(name)} │`;
   const line = (left: string, middle: string, right: string) =>
     left + '─'.repeat(number + 2) + middle + '─'.repeat(name + 2) + right;
   return [
@@ -98,7 +99,8 @@ export async function runKeyStatus(context: McContext, args: readonly string[]):
     () => {
       const good = out.paint('✔', 'green');
       const bad = (reason: string) => out.paint(`✗ (${reason})`, 'red');
-      const decryption = decryptionError !== '' ? bad(decryptionError) : encryptionError === '' ? good : '?';
+      const decryption =
+        decryptionError !== '' ? bad(decryptionError) : encryptionError === '' ? good : '?';
       return [
         `Key: ${keyId}`,
         `   - Encryption ${encryptionError === '' ? good : bad(encryptionError)}`,

@@ -45,7 +45,10 @@ export async function runAliasSet(context: McContext, args: readonly string[]): 
 export async function runAliasList(context: McContext, args: readonly string[]): Promise<void> {
   const { out } = context;
   const wanted = args[0];
-  const aliases = wanted === undefined ? await context.aliases.list() : [await getAlias(context, cleanName(wanted))];
+  const aliases =
+    wanted === undefined
+      ? await context.aliases.list()
+      : [await getAlias(context, cleanName(wanted))];
   const width = Math.max(...aliases.map((alias) => alias.name.length), 0);
   for (const alias of aliases) {
     out.message({ ...aliasDocument(alias), src: alias.source }, () => {
@@ -105,7 +108,12 @@ export async function runAliasImport(context: McContext, args: readonly string[]
 
 /** `alias export ALIAS` */
 export async function runAliasExport(context: McContext, args: readonly string[]): Promise<void> {
-  const { name: _name, source: _source, sessionToken, ...rest } = await getAlias(context, cleanName(args[0] ?? ''));
+  const {
+    name: _name,
+    source: _source,
+    sessionToken,
+    ...rest
+  } = await getAlias(context, cleanName(args[0] ?? ''));
   const token = sessionToken === undefined ? {} : { sessionToken };
   const { url, accessKey, secretKey, api, path } = rest;
   context.out.line(formatJson({ url, accessKey, secretKey, ...token, api, path }));

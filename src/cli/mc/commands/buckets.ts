@@ -21,7 +21,6 @@ import { listBuckets, listUploads, listVersions } from '../s3-list.ts';
 import { noSse } from '../sse.ts';
 import { abortUpload } from '../upload.ts';
 
-
 /** `mb TARGET…` */
 export async function runMb(context: McContext, args: readonly string[]): Promise<void> {
   for (const text of args) {
@@ -133,7 +132,9 @@ async function removeOne(context: McContext, target: S3Target): Promise<void> {
   } catch (error) {
     const reason = toMcError(error);
     if (isForced && reason.serverCode === 'NoSuchBucket') return;
-    out.failure(itemFailure(`Unable to validate target \`${target.text}\`.`, missing(reason, target)));
+    out.failure(
+      itemFailure(`Unable to validate target \`${target.text}\`.`, missing(reason, target)),
+    );
     return;
   }
   const isEmpty = await isBucketEmpty(client, target.bucket);
@@ -156,7 +157,8 @@ function missing(reason: McError, target: S3Target): McError {
 }
 
 async function isBucketEmpty(client: S3Client, bucket: string): Promise<boolean> {
-  for await (const _ of listVersions(client, { bucket, prefix: '', isRecursive: true })) return false;
+  for await (const _ of listVersions(client, { bucket, prefix: '', isRecursive: true }))
+    return false;
   return true;
 }
 
@@ -168,14 +170,22 @@ async function emptyBucket(client: S3Client, bucket: string): Promise<void> {
     if (failed?.error !== undefined) throw failed.error;
     batch = [];
   };
-  for await (const { key, versionId } of listVersions(client, { bucket, prefix: '', isRecursive: true })) {
+  for await (const { key, versionId } of listVersions(client, {
+    bucket,
+    prefix: '',
+    isRecursive: true,
+  })) {
     batch.push({ bucket, key, ...(versionId === undefined ? {} : { versionId }) });
     if (batch.length === deleteBatchMax) await flush();
   }
   await flush();
   // Uploads that never ended keep some servers from removing the bucket; not every server lists them.
   try {
-    for await (const { key, uploadId } of listUploads(client, { bucket, prefix: '', isRecursive: true })) {
+    for await (const { key, uploadId } of listUploads(client, {
+      bucket,
+      prefix: '',
+      isRecursive: true,
+    })) {
       await abortUpload({ client, bucket, key, text: '' }, uploadId ?? '');
     }
   } catch (error) {

@@ -53,7 +53,11 @@ async function copyOrMove(
     const plan = await planCopy(
       context,
       { sources: args.slice(0, -1), target: args.at(-1) ?? '' },
-      { isRecursive: flags.has('recursive'), sse, ...(versionId === undefined ? {} : { versionId }) },
+      {
+        isRecursive: flags.has('recursive'),
+        sse,
+        ...(versionId === undefined ? {} : { versionId }),
+      },
       (reason) => {
         out.failure(prepareFailure(reason));
       },

@@ -22,8 +22,10 @@ export async function runEncryptSet(context: McContext, args: readonly string[])
   }
   const encryption =
     word === 'sse-s3' ? { algorithm: 'AES256', keyId: '' } : { algorithm: 'aws:kms', keyId };
-  await onBucket(context, { url, problem: 'Unable to enable auto encryption', feature: 'SetEncryption' }, (client, bucket) =>
-    setEncryption(client, bucket, encryption),
+  await onBucket(
+    context,
+    { url, problem: 'Unable to enable auto encryption', feature: 'SetEncryption' },
+    (client, bucket) => setEncryption(client, bucket, encryption),
   );
   const key = encryption.keyId === '' ? {} : { keyId: encryption.keyId };
   context.out.message(
@@ -39,7 +41,11 @@ export async function runEncryptSet(context: McContext, args: readonly string[])
 /** `encrypt info TARGET` */
 export async function runEncryptInfo(context: McContext, args: readonly string[]): Promise<void> {
   const url = args[0] ?? '';
-  const found = await onBucket(context, { url, problem: 'Unable to get encryption info', feature: 'GetEncryption' }, getEncryption);
+  const found = await onBucket(
+    context,
+    { url, problem: 'Unable to get encryption info', feature: 'GetEncryption' },
+    getEncryption,
+  );
   const encryption =
     found === undefined
       ? {}
@@ -56,7 +62,11 @@ export async function runEncryptInfo(context: McContext, args: readonly string[]
 /** `encrypt clear TARGET` */
 export async function runEncryptClear(context: McContext, args: readonly string[]): Promise<void> {
   const url = args[0] ?? '';
-  await onBucket(context, { url, problem: 'Unable to clear auto encryption configuration', feature: 'DeleteEncryption' }, clearEncryption);
+  await onBucket(
+    context,
+    { url, problem: 'Unable to clear auto encryption configuration', feature: 'DeleteEncryption' },
+    clearEncryption,
+  );
   context.out.message({ op: 'clear', status: 'success', url }, () =>
     context.out.paint(
       `Auto encryption configuration has been cleared successfully for ${url}`,

@@ -69,7 +69,8 @@ function makeFilter(context: McContext): (found: Found) => boolean {
     if (expression !== undefined && !expression.test(name)) return false;
     if (sizeMin !== undefined && found.sizeBytes <= sizeMin) return false;
     if (sizeMax !== undefined && found.sizeBytes >= sizeMax) return false;
-    if (depthMax > 0 && found.relative.replace(/\/$/, '').split('/').length > depthMax) return false;
+    if (depthMax > 0 && found.relative.replace(/\/$/, '').split('/').length > depthMax)
+      return false;
     return keep(found.modifiedMs ?? 0);
   };
 }
@@ -113,7 +114,10 @@ async function* searchBucket(client: S3Client, target: S3Target): AsyncGenerator
   for await (const entry of listObjects(client, { bucket, prefix, isRecursive: true })) {
     yield {
       name: s3Text(target, entry.key),
-      relative: prefix === key && !key.endsWith('/') && key !== '' ? baseName(key) : entry.key.slice(prefix.length),
+      relative:
+        prefix === key && !key.endsWith('/') && key !== ''
+          ? baseName(key)
+          : entry.key.slice(prefix.length),
       sizeBytes: entry.sizeBytes,
       modifiedMs: entry.modifiedMs,
       link: () => client.presign(bucket, entry.key),

@@ -94,7 +94,7 @@ async function* listBucket(
   const { bucket } = target;
   checkBucketName(bucket);
   try {
-    const prefix = isRecursive ? target.key : await folderPrefix(client, target);
+    const prefix = await folderPrefix(client, target);
     const options = { bucket, prefix, isRecursive };
     const base = prefix.slice(0, prefix.lastIndexOf('/') + 1);
     const url = `${client.origin}/${bucket}/${prefix}`;
@@ -128,7 +128,9 @@ export async function folderPrefix(client: S3Client, target: S3Target): Promise<
 }
 
 /** Numbers the versions of each key, the oldest being 1. */
-async function* newestFirst(entries: AsyncIterable<Entry>): AsyncGenerator<Entry & { ordinal?: number }> {
+async function* newestFirst(
+  entries: AsyncIterable<Entry>,
+): AsyncGenerator<Entry & { ordinal?: number }> {
   let held: Entry[] = [];
   const flush = function* () {
     for (const [index, entry] of held.entries()) yield { ...entry, ordinal: held.length - index };
@@ -145,7 +147,12 @@ async function* newestFirst(entries: AsyncIterable<Entry>): AsyncGenerator<Entry
 async function* listLocal(context: McContext, root: string): AsyncGenerator<Line> {
   const info = await statLocal(root).catch(() => undefined);
   if (info === undefined) return;
-  const toLine = (entry: { name: string; isFolder: boolean; sizeBytes: number; modifiedMs: number }) => ({
+  const toLine = (entry: {
+    name: string;
+    isFolder: boolean;
+    sizeBytes: number;
+    modifiedMs: number;
+  }) => ({
     ...entry,
     url: info.isDirectory() ? `${root}/` : root,
     etag: '',

@@ -21,7 +21,8 @@ export async function runCat(context: McContext, args: readonly string[]): Promi
   const sse = await parseSse(context, args);
   for (const text of args) {
     try {
-      for await (const chunk of await openSource(context, text, sse)) await context.out.bytes(chunk);
+      for await (const chunk of await openSource(context, text, sse))
+        await context.out.bytes(chunk);
     } catch (error) {
       throw readFailure(text, error);
     }
@@ -76,7 +77,9 @@ async function openSource(
   if (target.kind === 'local') {
     const info = await statLocal(target.path);
     if (info.isDirectory()) throw new McError('local', 'It is a folder.');
-    return createReadStream(target.path, { start: startOf({ offset, tail, sizeBytes: info.size }) });
+    return createReadStream(target.path, {
+      start: startOf({ offset, tail, sizeBytes: info.size }),
+    });
   }
   const client = await openS3(context, target.alias);
   const { bucket, key } = target;
@@ -121,7 +124,8 @@ export async function runGet(context: McContext, args: readonly string[]): Promi
   }
   if (source.key === '' || source.key.endsWith('/')) throw downloadFailure(invalidArguments());
   const isFolder =
-    /[/\\]$/.test(to) || (await statLocal(target.path).catch(() => undefined))?.isDirectory() === true;
+    /[/\\]$/.test(to) ||
+    (await statLocal(target.path).catch(() => undefined))?.isDirectory() === true;
   const text = isFolder ? path.join(to, baseName(source.key)) : to;
   const client = await openS3(context, source.alias);
   const versionId = context.flags.find('version-id');

@@ -51,7 +51,9 @@ async function removeTarget(context: McContext, text: string): Promise<void> {
     const reason = toMcError(error);
     if (reason.code === 'cancelled') throw reason;
     const suffix = isRecursive && target.kind === 's3' ? ' recursively' : '';
-    const failure = new Failure(`Failed to remove \`${text}\`${suffix}.`, reason, { isFatal: false });
+    const failure = new Failure(`Failed to remove \`${text}\`${suffix}.`, reason, {
+      isFatal: false,
+    });
     out.failure(failure);
   }
 }
@@ -125,7 +127,9 @@ async function removeOne(context: McContext, target: S3Target): Promise<void> {
 
 function checkBucketNameFor(bucket: string, key: string): void {
   if (key !== '' && bucket.length < 3) {
-    throw new McError('bucket-name', `Bucket name \`${bucket}\` not valid.`, { detail: { Bucket: bucket } });
+    throw new McError('bucket-name', `Bucket name \`${bucket}\` not valid.`, {
+      detail: { Bucket: bucket },
+    });
   }
   checkBucketName(bucket);
 }
@@ -154,11 +158,7 @@ async function removeBelow(context: McContext, target: S3Target, isSite: boolean
   }
 }
 
-async function removePrefix(
-  context: McContext,
-  client: S3Client,
-  target: S3Target,
-): Promise<void> {
+async function removePrefix(context: McContext, client: S3Client, target: S3Target): Promise<void> {
   const { flags, out } = context;
   const { bucket, key: prefix } = target;
   const keep = ageFilter(context);
@@ -180,11 +180,14 @@ async function removePrefix(
     for (const answer of answers as Awaited<ReturnType<typeof deleteObjects>>) {
       const name = s3Text(target, answer.key);
       if (answer.error === undefined) printRemoved(context, name, answer);
-      else out.failure(new Failure(`Failed to remove \`${name}\`.`, answer.error, { isFatal: false }));
+      else
+        out.failure(new Failure(`Failed to remove \`${name}\`.`, answer.error, { isFatal: false }));
     }
     batch = [];
   };
-  const entries = flags.has('versions') ? listVersions(client, options) : listObjects(client, options);
+  const entries = flags.has('versions')
+    ? listVersions(client, options)
+    : listObjects(client, options);
   for await (const entry of entries) {
     if (!keep(entry.modifiedMs)) continue;
     if (flags.has('non-current') && entry.isLatest === true) continue;

@@ -26,7 +26,8 @@ export async function runStat(context: McContext, args: readonly string[]): Prom
     if (target.kind === 'local') await statFile(context, text, target.path);
     else if (target.bucket === '') await statService(context, target);
     else if (context.flags.has('no-list')) await statNamed(context, target, sse);
-    else if (target.key === '' && !context.flags.has('recursive')) await statBucket(context, target);
+    else if (target.key === '' && !context.flags.has('recursive'))
+      await statBucket(context, target);
     else await statListed(context, target, sse);
   }
 }
@@ -81,7 +82,9 @@ function formatBlock(context: McContext, shown: Shown, checksum: JsonObject): st
   for (const [name, value] of Object.entries(checksum)) row('Checksum', `${name}:${String(value)}`);
   const encryption = describeEncryption(headers);
   if (encryption !== undefined) row('Encryption', encryption);
-  const metadata = Object.entries(shown.metadata ?? {}).filter(([name]) => !isEncryptionHeader(name));
+  const metadata = Object.entries(shown.metadata ?? {}).filter(
+    ([name]) => !isEncryptionHeader(name),
+  );
   if (metadata.length > 0) {
     lines.push('Metadata  :');
     const width = Math.max(...metadata.map(([name]) => name.length));
@@ -107,7 +110,10 @@ function isEncryptionHeader(name: string): boolean {
 
 /** The header names as the reference writes them: `X-Amz-Meta-Colour`. */
 function titleCase(name: string): string {
-  return name.replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase());
+  return name.replace(
+    /(^|-)([a-z])/g,
+    (_, dash: string, letter: string) => dash + letter.toUpperCase(),
+  );
 }
 
 const shownHeaders =
@@ -171,7 +177,7 @@ async function statService(context: McContext, target: S3Target): Promise<void> 
     throw statFailure(target.text, toMcError(error));
   });
   for (const bucket of buckets) {
-    show(context, { name: `${bucket.name}/`, modifiedMs: bucket.createdMs, isFolder: true });
+    show(context, { name: `${bucket.name}/`, isFolder: true });
   }
   if (buckets.length === 0) throw statFailure(target.text, objectMissing());
 }
@@ -246,7 +252,12 @@ type BucketInfo = {
   readonly usage: Usage;
 };
 
-type Usage = { size: number; objectsCount: number; versionsCount: number; histogram: Readonly<Record<string, number>> };
+type Usage = {
+  size: number;
+  objectsCount: number;
+  versionsCount: number;
+  histogram: Readonly<Record<string, number>>;
+};
 
 async function statBucket(context: McContext, target: S3Target): Promise<void> {
   const client = await openS3(context, target.alias);
@@ -273,7 +284,8 @@ async function readBucket(
   const { bucket } = target;
   const read = async (query: Record<string, string>, isUnsigned: boolean) => {
     try {
-      return (await client.call({ method: 'GET', bucket, query, isUnsigned, statuses: [200] })).body;
+      return (await client.call({ method: 'GET', bucket, query, isUnsigned, statuses: [200] }))
+        .body;
     } catch (error) {
       if (toMcError(error).code === 'cancelled') throw error;
       return undefined;
@@ -305,7 +317,8 @@ async function readUsage(context: McContext, target: S3Target): Promise<Usage> {
   try {
     const admin = await openAdmin(context, target.alias);
     const answer = await admin.call('GET', '/minio/admin/v3/datausageinfo', { capacity: 'true' });
-    const buckets = (answer as { bucketsUsageInfo?: Readonly<Record<string, unknown>> }).bucketsUsageInfo;
+    const buckets = (answer as { bucketsUsageInfo?: Readonly<Record<string, unknown>> })
+      .bucketsUsageInfo;
     const usage = buckets?.[target.bucket] as
       | (Partial<Usage> & { objectsSizesHistogram?: Readonly<Record<string, number>> })
       | undefined;
@@ -385,7 +398,9 @@ function formatBucket(
     `  Versions count: ${usage.versionsCount}`,
     '',
   );
-  const histogram = Object.entries(usage.histogram).sort(([left], [right]) => (left < right ? -1 : 1));
+  const histogram = Object.entries(usage.histogram).sort(([left], [right]) =>
+    left < right ? -1 : 1,
+  );
   if (histogram.length > 0) {
     lines.push('Object sizes histogram:');
     for (const [range, count] of histogram) lines.push(`   ${count} object(s) ${range}`);

@@ -63,7 +63,14 @@ export async function runPut(context: McContext, args: readonly string[]): Promi
   }
   if (!out.isInteractive) {
     out.message(
-      { status: 'success', source: file, target: text, size: info.size, totalCount: 0, totalSize: 0 },
+      {
+        status: 'success',
+        source: file,
+        target: text,
+        size: info.size,
+        totalCount: 0,
+        totalSize: 0,
+      },
       () => `\`${file}\` -> \`${text}\``,
     );
   }

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { Socket } from 'node:net';
+import { test } from 'node:test';
+
+import { ConnectionRouter } from './connection-router.ts';
+
+function makeTarget() {
+  const sockets: Socket[] = [];
+  return { sockets, accept: (socket: Socket) => void sockets.push(socket) };
+}
+
+void test('connections go to the workers in turn', () => {
+  const router = new ConnectionRouter();
+  const targets = [makeTarget(), makeTarget(), makeTarget()];
+  router.setTargets(targets);
+  for (let turn = 0; turn < 7; turn += 1) router.route(new Socket());
+  assert.deepEqual(
+    targets.map((target) => target.sockets.length),
+    [3, 2, 2],
+  );
+});
+
+void test('connections wait while there is no worker, and go in the order they came', () => {
+  const router = new ConnectionRouter();
+  const sockets = [new Socket(), new Socket(), new Socket()];
+  const [first, second, third] = sockets;
+  assert.ok(first && second && third);
+  router.route(first);
+  router.route(second);
+  const target = makeTarget();
+  router.setTargets([target]);
+  router.route(third);
+  assert.deepEqual(target.sockets, sockets);
+  router.setTargets([]);
+  const late = new Socket();
+  router.route(late);
+  assert.equal(target.sockets.length, 3);
+  router.close();
+  assert.ok(late.destroyed);
+});
