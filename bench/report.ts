@@ -81,7 +81,7 @@ export function formatTable(figures: readonly Figure[], targets: readonly string
       const perSecond = spread(found.map((f) => f.perSecond)).median;
       const mib = spread(found.map((f) => f.mibPerSecond)).median;
       const errors = found.reduce((sum, f) => sum + f.errors, 0);
-      return `${rate(perSecond)}/s${/MiB$/.test(work) ? `, ${rate(mib)} MiB/s` : ''}${errors > 0 ? ` (${errors} errors)` : ''}`;
+      return `${rate(perSecond)}/s${work.endsWith('MiB') ? `, ${rate(mib)} MiB/s` : ''}${errors > 0 ? ` (${errors} errors)` : ''}`;
     });
     const own = targets[0] ?? '';
     const within = ratio(figures, work, {

@@ -190,7 +190,9 @@ test('no leftover markers, no any, no focused tests', () => {
     .filter(
       (source) =>
         /\bXXX\b|\bFIXME\b|\bTODO\b|\btest\.only\(/.test(source.text) ||
-        /: any\b(?= *[;,)=\]>|&{\n])|\bas any\b/.test(source.text.replaceAll(/\/\/.*|\/\*[\s\S]*?\*\//g, '')),
+        /: any\b(?= *[;,)=\]>|&{\n])|\bas any\b/.test(
+          source.text.replaceAll(/\/\/.*|\/\*[\s\S]*?\*\//g, ''),
+        ),
     )
     .map((source) => source.file);
   assert.deepEqual(wrong, []);

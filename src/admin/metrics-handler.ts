@@ -12,7 +12,7 @@ export type MetricsDeps = {
   readonly log: Log;
   readonly findSecretKey: SecretKeyFinder;
   /** True when the user of the access key may read metrics (`admin:Prometheus`). */
-  mayRead(accessKey: string): boolean;
+  mayRead(accessKey: string): Promise<boolean>;
   /** The page, in the text format of Prometheus. */
   readPage(): Promise<string>;
   now(): number;
@@ -57,7 +57,7 @@ async function isAllowed(req: IncomingMessage, deps: MetricsDeps): Promise<boole
   const token = /^Bearer (\S+)$/i.exec(req.headers.authorization ?? '')?.[1];
   if (token === undefined) return false;
   const accessKey = await verifyMetricsToken(token, deps);
-  return accessKey !== undefined && deps.mayRead(accessKey);
+  return accessKey !== undefined && (await deps.mayRead(accessKey));
 }
 
 function send(

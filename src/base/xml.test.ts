@@ -73,6 +73,15 @@ void test('document types, entities, bad XML and too much of it are refused', ()
   );
 });
 
+void test('a document of too many elements is refused before it is parsed', () => {
+  const parts = (count: number) => `<a>${'<b>1</b>'.repeat(count)}</a>`;
+  assert.equal(parse(parts(50_000)).children.length, 50_000);
+  assert.throws(
+    () => parse(parts(60_000)),
+    (error) => error instanceof XmlError && error.code === 'too-large',
+  );
+});
+
 void test('every text survives escaping and parsing', () => {
   const text = 'a<b>&"\'\r\n\t\u0001\u{1F600}é';
   assert.equal(escapeXml('\u0001\r'), '&#x1;&#xD;');

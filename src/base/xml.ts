@@ -25,16 +25,19 @@ export class XmlError extends Error {
 }
 
 const nestingMax = 32;
+/** Start and end tags: enough for ten thousand parts with two checksums each, and little enough to parse at once. */
+const tagsMax = 120_000;
 
 /**
  * Parses one document and returns its root element. Throws `XmlError`: `too-large` when the text has more
- * bytes than `maxBytes`, `malformed` for anything that is not well-formed UTF-8 XML, has a document type
+ * bytes than `maxBytes` or some ten thousands of elements, `malformed` for anything that is not well-formed UTF-8 XML, has a document type
  * declaration, or nests deeper than 32 elements.
  */
 export function parseXml(bytes: Uint8Array, limits: { readonly maxBytes: number }): XmlElement {
   if (bytes.length > limits.maxBytes) {
     throw new XmlError('too-large', `XML document of more than ${limits.maxBytes} bytes`);
   }
+  if (hasTooManyTags(bytes)) throw new XmlError('too-large', 'XML document of too many elements');
   const text = decodeUtf8(bytes);
   if (/<!(?!--|\[CDATA\[)/.test(text)) {
     throw new XmlError('malformed', 'document type declarations are not accepted');
@@ -131,11 +134,25 @@ function makeParser(): XMLParser {
   });
 }
 
+function hasTooManyTags(bytes: Uint8Array): boolean {
+  let tags = 0;
+  for (let at = bytes.indexOf(0x3c); at !== -1; at = bytes.indexOf(0x3c, at + 1)) {
+    tags += 1;
+    if (tags > tagsMax) return true;
+  }
+  return false;
+}
+
 /** The parser's ordered form is an array of `{ name: children }` and `{ '#text': text }`. */
+type Node = Readonly<Record<string, unknown>>;
+
 function elementsOf(nodes: unknown): XmlElement[] {
   const elements: XmlElement[] = [];
-  for (const [name, value] of entriesOf(nodes)) {
-    if (name === '#text' || name === '#cdata') continue;
+  if (!Array.isArray(nodes)) return elements;
+  for (const node of nodes as readonly Node[]) {
+    const name = nameOf(node);
+    if (name === undefined || name === '#text' || name === '#cdata') continue;
+    const value = node[name];
     elements.push({ name, text: textOf(value), children: elementsOf(value) });
   }
   return elements;
@@ -143,19 +160,24 @@ function elementsOf(nodes: unknown): XmlElement[] {
 
 function textOf(nodes: unknown): string {
   let text = '';
-  for (const [name, value] of entriesOf(nodes)) {
-    if (name === '#text') text += decodeReferences(String(value));
-    if (name === '#cdata') for (const [, raw] of entriesOf(value)) text += String(raw);
+  if (!Array.isArray(nodes)) return text;
+  for (const node of nodes as readonly Node[]) {
+    const raw = node['#text'];
+    if (typeof raw === 'string') text += decodeReferences(raw);
+    else if (node['#cdata'] !== undefined) text += rawTextOf(node['#cdata']);
   }
   return text;
 }
 
-function* entriesOf(nodes: unknown): Generator<[string, unknown]> {
-  if (!Array.isArray(nodes)) return;
-  for (const node of nodes as unknown[]) {
-    if (typeof node !== 'object' || node === null) continue;
-    for (const [name, value] of Object.entries(node)) if (name !== ':@') yield [name, value];
-  }
+function rawTextOf(nodes: unknown): string {
+  if (!Array.isArray(nodes)) return '';
+  const texts = (nodes as readonly Node[]).map((node) => node['#text']);
+  return texts.filter((text) => typeof text === 'string').join('');
+}
+
+function nameOf(node: Node): string | undefined {
+  for (const name in node) if (name !== ':@') return name;
+  return undefined;
 }
 
 const namedReferences: Readonly<Record<string, string>> = {

@@ -1,9 +1,9 @@
-// Blobs as files: `<dir>/<last three characters of the id>/<id>`. The fan-out keeps directories small;
+// Blobs as files: `<dir>/<last two characters of the id>/<id>`. The fan-out keeps directories small;
 // the end of the id is random, its start may be a time.
 //
 // A write goes to its final name at once (nobody knows the id yet), mode 0600, and resolves after the file
-// and its directory are synced. Whatever fails removes the file again. Reads and writes hold at most two
-// chunks of memory.
+// and its directory are synced. Whatever fails removes the file again. Memory is bounded: a write holds
+// about two megabytes of its source's chunks, a read two chunks of a megabyte.
 
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
@@ -18,9 +18,10 @@ import {
 } from '../store/blob-store.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 
-const fanOutCharacters = 3;
-/** Chunks are gathered to this size before they go to the file. */
-const writeBytes = 512 * 1024;
+const fanOutCharacters = 2;
+/** Chunks are gathered to this size, or number, before they go to the file. */
+const writeBytesMin = 512 * 1024;
+const writeChunksMax = 512;
 const readBytesMax = 1024 * 1024;
 const idPattern = /^[0-9a-z-]{1,64}$/;
 
@@ -53,15 +54,7 @@ class FileBlobStore implements BlobStore {
     const { folder, path } = this.#place(id);
     const file = await this.#create(folder, path, id);
     try {
-      let sizeBytes: number;
-      try {
-        sizeBytes = await writeAll(file, source, id);
-        await file.datasync().catch((error: unknown) => {
-          throw toBlobError(error, `cannot write the blob ${id}`);
-        });
-      } finally {
-        await file.close();
-      }
+      const sizeBytes = await writeSynced(file, source, id);
       await this.#sync(folder).catch((error: unknown) => {
         throw toBlobError(error, `cannot write the directory of the blob ${id}`);
       });
@@ -149,61 +142,75 @@ async function makeDirectory(dir: string): Promise<void> {
   }
 }
 
+/** Writes, syncs and closes the file. */
+async function writeSynced(
+  file: FileHandle,
+  source: AsyncIterable<Uint8Array>,
+  id: BlobId,
+): Promise<number> {
+  try {
+    const sizeBytes = await writeAll(file, source, id);
+    await file.datasync().catch((error: unknown) => {
+      throw toBlobError(error, `cannot write the blob ${id}`);
+    });
+    return sizeBytes;
+  } finally {
+    await file.close();
+  }
+}
+
 /**
- * Copies the chunks into large buffers and writes those, so that a chunk is free again as soon as the next
- * one is asked for. While one buffer is written the other fills. Returns the number of bytes.
+ * Gathers chunks and writes them in few vectored writes, each while the source makes the next chunks. Nothing
+ * is copied. Returns the number of bytes.
  */
 async function writeAll(
   file: FileHandle,
   source: AsyncIterable<Uint8Array>,
   id: BlobId,
 ): Promise<number> {
-  let buffer: Buffer = Buffer.allocUnsafeSlow(writeBytes);
-  let filled = 0;
   let sizeBytes = 0;
-  let running: Promise<Buffer> | undefined;
+  let waiting: Uint8Array[] = [];
+  let waitingBytes = 0;
+  let running: Promise<void> = Promise.resolve();
   const flush = async (): Promise<void> => {
-    const free = (await running) ?? Buffer.allocUnsafeSlow(writeBytes);
-    running = writeFully(file, buffer, filled, id);
-    // A failure is seen when the next buffer is full, or at the end.
+    await running;
+    running = writeFully(file, waiting, id);
+    // A failure is seen at the next flush, or at the end.
     running.catch(() => undefined);
-    sizeBytes += filled;
-    buffer = free;
-    filled = 0;
+    sizeBytes += waitingBytes;
+    waiting = [];
+    waitingBytes = 0;
   };
   try {
     for await (const chunk of source) {
-      for (let at = 0; at < chunk.length; ) {
-        const bytes = Math.min(chunk.length - at, buffer.length - filled);
-        buffer.set(chunk.subarray(at, at + bytes), filled);
-        filled += bytes;
-        at += bytes;
-        if (filled === buffer.length) await flush();
-      }
+      if (chunk.length === 0) continue;
+      waiting.push(chunk);
+      waitingBytes += chunk.length;
+      if (waitingBytes >= writeBytesMin || waiting.length >= writeChunksMax) await flush();
     }
+    if (waitingBytes > 0) await flush();
     await running;
-    if (filled > 0) await writeFully(file, buffer, filled, id);
-    return sizeBytes + filled;
+    return sizeBytes;
   } finally {
-    await running?.catch(() => undefined);
+    await running.catch(() => undefined);
   }
 }
 
 /** A write may take less than asked (a full disk does that); goes on until all is written or it fails. */
-async function writeFully(
-  file: FileHandle,
-  buffer: Buffer,
-  length: number,
-  id: BlobId,
-): Promise<Buffer> {
-  for (let at = 0; at < length; ) {
-    const { bytesWritten } = await file.write(buffer, at, length - at).catch((error: unknown) => {
+async function writeFully(file: FileHandle, chunks: Uint8Array[], id: BlobId): Promise<void> {
+  let left = chunks;
+  while (left.length > 0) {
+    let { bytesWritten } = await file.writev(left).catch((error: unknown) => {
       throw toBlobError(error, `cannot write the blob ${id}`);
     });
     if (bytesWritten === 0) throw new BlobError('full', `cannot write the blob ${id}`);
-    at += bytesWritten;
+    const rest: Uint8Array[] = [];
+    for (const chunk of left) {
+      if (bytesWritten < chunk.length) rest.push(chunk.subarray(bytesWritten));
+      bytesWritten = Math.max(0, bytesWritten - chunk.length);
+    }
+    left = rest;
   }
-  return buffer;
 }
 
 class FileReader implements BlobReader {

@@ -56,7 +56,7 @@ export function formatLine(
 export function formatAuditLine(event: AuditEvent, time: string): string {
   return (
     `time=${time} level=INFO msg=${quote(describe(event))}` +
-    ` req.method=${event.method} req.path=${quoteIfNeeded(event.path)}` +
+    ` req.method=${event.method} req.path=${quoteIfNeeded(shorten(event.path))}` +
     ` req.ip=${event.ip} req.identity=${event.identity === '' ? '<unknown>' : event.identity}` +
     ` res.code=${event.status} res.time=${event.durationMs.toFixed(3)}ms\n`
   );
@@ -64,7 +64,8 @@ export function formatAuditLine(event: AuditEvent, time: string): string {
 
 /** The audit event as clients of the log stream read it; the time is in nanoseconds. */
 export function formatAuditJson(event: AuditEvent): string {
-  const { ip, path, identity } = event;
+  const { ip, identity } = event;
+  const path = shorten(event.path);
   const request = {
     ...(ip === '' ? {} : { ip }),
     path,
@@ -89,6 +90,13 @@ function describe(event: AuditEvent): string {
     if (action !== undefined) return `secret key '${name}' ${action}`;
   }
   return event.status < 400 ? 'request served' : 'request refused';
+}
+
+/** Paths of valid requests are far shorter; the others must not flood the log. */
+const pathLengthMax = 256;
+
+function shorten(path: string): string {
+  return path.length <= pathLengthMax ? path : `${path.slice(0, pathLengthMax)}…`;
 }
 
 function quote(text: string): string {

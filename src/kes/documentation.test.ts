@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { checkPatterns, defaultAddress, defaultCache, parseKesConfig } from './config.ts';
 import { kesErrors, kesRoutes } from '../wire/kes.ts';
 
 const text = readFileSync(new URL('../../docs/formats/kes-protocol.md', import.meta.url), 'utf8');
@@ -38,4 +39,15 @@ test('the documented errors are the errors', () => {
     rowsBelow('Errors that clients compare'),
     Object.values(kesErrors).map(({ status, message }) => [String(status), message]),
   );
+});
+
+test('the documented configuration is valid, and shows the defaults', () => {
+  const guide = readFileSync(new URL('../../docs/kes-server.md', import.meta.url), 'utf8');
+  const yaml = guide.split('```yaml\n')[1]?.split('```')[0] ?? '';
+  const env = { KES_ADMIN: 'admin', MY_APP_IDENTITY: 'app' };
+  const config = parseKesConfig(yaml, env);
+  assert.deepEqual(checkPatterns(config.policies), []);
+  assert.deepEqual(config.cache, defaultCache);
+  assert.equal(config.address, defaultAddress);
+  assert.equal(config.tls.auth, 'off');
 });

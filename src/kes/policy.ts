@@ -42,6 +42,8 @@ export function suspectPatterns(policy: Policy): string[] {
 export type Decision = { readonly isAllowed: boolean; readonly reason: string };
 
 const decisionsMax = 10_000;
+/** Longer than any path of a route with a valid name. */
+const rememberedPathMax = 128;
 
 /** Decides for identities; remembers what it decided. Immutable: a reload makes a new one. */
 export class Authorizer {
@@ -62,21 +64,21 @@ export class Authorizer {
   }
 
   decide(identity: string, path: string): Decision {
-    const question = `${identity} ${path}`;
-    const known = this.#decisions.get(question);
-    if (known !== undefined) return known;
-    const decision = this.#decide(identity, path);
-    if (this.#decisions.size >= decisionsMax) this.#decisions.clear();
-    this.#decisions.set(question, decision);
-    return decision;
-  }
-
-  #decide(identity: string, path: string): Decision {
     if (identity === '') return { isAllowed: false, reason: 'no identity' };
     if (identity === this.#admin) return { isAllowed: true, reason: 'admin' };
     const policy = this.#policies.get(identity);
     if (policy === undefined) return { isAllowed: false, reason: 'identity has no policy' };
-    const isAllowed = allows(policy, path);
-    return { isAllowed, reason: `policy ${policy.name}` };
+    return this.#decideBy(policy, path);
+  }
+
+  #decideBy(policy: NamedPolicy, path: string): Decision {
+    const question = `${policy.name} ${path}`;
+    const known = this.#decisions.get(question);
+    if (known !== undefined) return known;
+    const decision = { isAllowed: allows(policy, path), reason: `policy ${policy.name}` };
+    if (path.length > rememberedPathMax) return decision;
+    if (this.#decisions.size >= decisionsMax) this.#decisions.clear();
+    this.#decisions.set(question, decision);
+    return decision;
   }
 }

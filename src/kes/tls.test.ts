@@ -22,20 +22,20 @@ const vectors = JSON.parse(
   private_keys: { cases: { name: string; pem: string; password: string; ok: boolean }[] };
 };
 
-test('identities are those of the reference', () => {
+void test('identities are those of the reference', () => {
   for (const { name, pem, identity } of vectors.certificates) {
     assert.equal(certificateIdentity(new X509Certificate(pem).raw), identity, name);
   }
 });
 
-test('forwarded certificates are read as the reference reads them', () => {
+void test('forwarded certificates are read as the reference reads them', () => {
   for (const { values, ok, status, message } of vectors.tls_proxy.cases) {
     if (ok) assert.ok(forwardedCertificate(values).raw.length > 0);
     else assert.throws(() => forwardedCertificate(values), { status, message });
   }
 });
 
-test('private keys open with and without a password', () => {
+void test('private keys open with and without a password', () => {
   for (const { name, pem, password, ok } of vectors.private_keys.cases) {
     const open = () => openPrivateKey(pem, password === '' ? undefined : password);
     if (ok) assert.equal(open().type, 'private', name);
@@ -68,7 +68,7 @@ const off = {
   proxy: { identities: [], certHeader: '' },
 } as const;
 
-test('refuses TLS files that would fail later', () =>
+void test('refuses TLS files that would fail later', () =>
   withFiles(
     { key: own.key, cert: own.cert, bareKey: bare.key, bareCert: bare.cert, junk: 'x' },
     async (at) => {
@@ -89,7 +89,7 @@ test('refuses TLS files that would fail later', () =>
     },
   ));
 
-test('roots come from a file or every file of a directory', () =>
+void test('roots come from a file or every file of a directory', () =>
   withFiles({ key: own.key, cert: own.cert, junk: 'x' }, async (at) => {
     await mkdir(at('roots'));
     await writeFile(join(at('roots'), 'one.pem'), own.cert + bare.cert);

@@ -52,6 +52,7 @@ export function createTransport(tls: SecureContextOptions, deps: TransportDeps):
     maxSessionMemory: 64,
     settings: { maxConcurrentStreams: streamsMax, maxHeaderListSize: headerBytesMax },
   });
+  const serving = createServing(deps);
   const sockets = new Set<Socket>();
   const sessions = new Set<Http2Session>();
   setHttp1Limits(server);
@@ -71,12 +72,12 @@ export function createTransport(tls: SecureContextOptions, deps: TransportDeps):
     session.once('close', () => sessions.delete(session));
   });
   server.on('request', (req: IncomingMessage, res: ServerResponse) => {
-    void serveHttp1(deps.handle, req, res);
+    void serveHttp1(serving, req, res);
   });
   // Registering for requests made the server wrap streams for the compatibility interface as well.
   server.removeAllListeners('stream');
   server.on('stream', (stream: ServerHttp2Stream, headers) => {
-    void serveHttp2(deps.handle, stream, headers);
+    void serveHttp2(serving, stream, headers);
   });
   return {
     listen: (host, port) => listen(server, { host, port }),
@@ -145,10 +146,8 @@ async function close(
 
 // ---- HTTP/2 ---------------------------------------------------------------------------------------
 
-const peers = Symbol('peer');
-
 async function serveHttp2(
-  handle: KesHandle,
+  serving: Serving,
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
 ): Promise<void> {
@@ -158,13 +157,13 @@ async function serveHttp2(
   const request: KesRequest = {
     method: headers[':method'] ?? '',
     target: headers[':path'] ?? '',
-    peer: peerOfSession(stream.session),
+    peer: serving.peerOf(stream.session, () => stream.session?.socket),
     bodyBytes: hasBody ? announcedBytes(length) : 0,
     headers: (name) => valuesOf(headers[name]),
     readBody: (maxBytes) => (hasBody ? readBody(stream, maxBytes) : Promise.resolve(noBytes)),
     drop: () => stream.close(8),
   };
-  const reply = await handle(request);
+  const reply = await serving.handle(request);
   if (stream.destroyed || stream.closed) return;
   if (hasBody && !stream.readableEnded) discardRest(stream);
   writeHttp2(stream, request.method === 'HEAD' ? { ...reply, body: '' } : reply);
@@ -176,16 +175,6 @@ function discardRest(stream: ServerHttp2Stream): void {
   stream.once('finish', () => {
     setTimeout(() => stream.close(), discardMs).unref();
   });
-}
-
-type PeerHolder = Http2Session & { [peers]?: Peer };
-
-function peerOfSession(session: Http2Session | undefined): Peer {
-  if (session === undefined) return { problem: 'the connection is gone', ip: '' };
-  const holder: PeerHolder = session;
-  // The session's socket is the TLS socket of a server made by `createSecureServer`.
-  holder[peers] ??= readPeer(session.socket as TLSSocket);
-  return holder[peers];
 }
 
 function writeHttp2(stream: ServerHttp2Stream, reply: KesReply): void {
@@ -214,7 +203,7 @@ function writeHttp2(stream: ServerHttp2Stream, reply: KesReply): void {
 // ---- HTTP/1.1 -------------------------------------------------------------------------------------
 
 async function serveHttp1(
-  handle: KesHandle,
+  serving: Serving,
   req: IncomingMessage,
   res: ServerResponse,
 ): Promise<void> {
@@ -225,7 +214,7 @@ async function serveHttp1(
   const request: KesRequest = {
     method: req.method ?? '',
     target: originForm(req.url ?? ''),
-    peer: peerOfSocket(req.socket as TLSSocket),
+    peer: serving.peerOf(req.socket, () => req.socket),
     bodyBytes: hasBody ? announcedBytes(isChunked ? undefined : length) : 0,
     headers: (name) => valuesOf(req.headersDistinct[name]),
     readBody: async (maxBytes) => {
@@ -235,18 +224,11 @@ async function serveHttp1(
     },
     drop: () => req.socket.destroy(),
   };
-  const reply = await handle(request);
+  const reply = await serving.handle(request);
   if (res.destroyed) return;
   const isSmall = request.bodyBytes >= 0 && request.bodyBytes <= discardBytesMax;
   if (!isWhole && !isSmall) res.setHeader('connection', 'close');
   writeHttp1(res, reply);
-}
-
-type SocketHolder = TLSSocket & { [peers]?: Peer };
-
-function peerOfSocket(socket: SocketHolder): Peer {
-  socket[peers] ??= readPeer(socket);
-  return socket[peers];
 }
 
 function originForm(url: string): string {
@@ -272,6 +254,35 @@ function writeHttp1(res: ServerResponse, reply: KesReply): void {
 // ---- both -----------------------------------------------------------------------------------------
 
 const noBytes = Buffer.alloc(0);
+
+type Serving = {
+  readonly handle: KesHandle;
+  /** The peer of a connection, worked out at its first request. */
+  readonly peerOf: (connection: object | undefined, socket: () => unknown) => Peer;
+};
+
+function createServing(deps: TransportDeps): Serving {
+  const peers = new WeakMap<object, Peer>();
+  const read = (socket: TLSSocket): Peer => {
+    // A refused peer that gets a request in before it is hung up on has no identity.
+    const problem = deps.refuse(socket);
+    return problem === undefined
+      ? readPeer(socket)
+      : { problem, ip: plainIp(socket.remoteAddress ?? '') };
+  };
+  const peerOf: Serving['peerOf'] = (connection, socket) => {
+    if (connection === undefined) return { problem: 'the connection is gone', ip: '' };
+    let peer = peers.get(connection);
+    if (peer === undefined) {
+      // Every connection of a server made by `createSecureServer` is over a TLS socket.
+      peer = read(socket() as TLSSocket);
+      peers.set(connection, peer);
+    }
+    return peer;
+  };
+  return { handle: deps.handle, peerOf };
+}
+
 /** Lines waiting for a slow reader of a log; what comes on top is dropped. */
 const streamBytesMax = 1_048_576;
 

@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -79,4 +80,25 @@ void test('a closed store refuses', async () => {
   await kv.close();
   await assert.rejects(kv.get(Buffer.from('a')), KvError);
   await assert.rejects(kv.commit({ deletes: [Buffer.from('a')] }), KvError);
+});
+
+void test('a file that is not a database, or was cut, is refused instead of crashing the process', async () => {
+  const isCorrupt = (error: unknown): boolean =>
+    error instanceof KvError && error.code === 'corrupt';
+  const dir = join(root, 'damaged');
+  const file = join(dir, 'data.mdb');
+  await mkdir(dir);
+  for (const content of [randomBytes(100_000), Buffer.from('short'), Buffer.alloc(8192)]) {
+    await writeFile(file, content);
+    assert.throws(() => openLmdbKv(dir), isCorrupt);
+  }
+  await rm(dir, { recursive: true });
+  const kv = openLmdbKv(dir);
+  for (let index = 0; index < 5; index += 1) {
+    await kv.commit({ puts: [{ entryKey: Buffer.from([index]), value: randomBytes(20_000) }] });
+  }
+  await kv.close();
+  const { length } = await readFile(file);
+  await truncate(file, length - 4096);
+  assert.throws(() => openLmdbKv(dir), isCorrupt);
 });

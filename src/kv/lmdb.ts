@@ -8,7 +8,8 @@
 // transaction is renewed before every call, so a read sees whatever any process committed before it.
 
 import { randomFillSync } from 'node:crypto';
-import { statfsSync } from 'node:fs';
+import { mkdirSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { open, type RootDatabase, type RootDatabaseOptionsWithPath } from 'lmdb';
 import {
   type EntryVersion,
@@ -21,7 +22,7 @@ import {
   type KvRange,
 } from '../store/kv.ts';
 import { assertCommit, assertEntryKey, assertRange } from './commit-rules.ts';
-import { makeDirectory } from './make-directory.ts';
+import { assertLmdbFile } from './lmdb-file.ts';
 
 export type LmdbKvOptions = {
   /** Address space reserved for the file, in bytes; the file itself grows as needed. Default 1 TiB. */
@@ -41,6 +42,7 @@ const nestedChecksMax = 32;
 export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): Kv {
   try {
     makeDirectory(dir);
+    assertLmdbFile(join(dir, 'data.mdb'));
     const options: RootDatabaseOptionsWithPath & { readonly permissionsMode: number } = {
       path: dir,
       noSubdir: false,
@@ -58,6 +60,16 @@ export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): K
     return new LmdbKv(open<Buffer, Uint8Array>(options), dir);
   } catch (error) {
     throw toKvError(error, `cannot open the metadata store in ${dir}`, dir);
+  }
+}
+
+/** On a read-only file system the recursive form reports ENOENT; the plain one knows better. */
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') mkdirSync(dir, { mode: 0o700 });
+    throw error;
   }
 }
 

@@ -17,6 +17,10 @@ const storedHeaders = [
   'x-amz-website-redirect-location',
 ] as const;
 
+/** What may be sent as a header again. Only query parameters that stand for headers can be anything else. */
+const headerName = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
+const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 const metadataPrefix = 'x-amz-meta-';
 const metadataBytesMax = 2048;
 const defaultContentType = 'binary/octet-stream';
@@ -39,6 +43,7 @@ export function contentHeadersOf(headers: S3Headers): Record<string, string> {
   for (const name of storedHeaders) {
     const value = headers[name];
     if (value === undefined) continue;
+    if (!headerValue.test(value)) throw badHeader(name);
     const text = name === 'content-encoding' ? withoutAwsChunked(value) : value;
     if (text !== '') kept[name] = text;
   }
@@ -53,6 +58,7 @@ export function userMetadataOf(headers: S3Headers): Record<string, string> {
     if (!header.startsWith(metadataPrefix)) continue;
     const name = header.slice(metadataPrefix.length);
     const value = headers[header] ?? '';
+    if (!headerName.test(name) || !headerValue.test(value)) throw badHeader(header);
     bytes += name.length + value.length;
     if (bytes > metadataBytesMax) throw new S3Error('MetadataTooLarge');
     metadata[name] = value;
@@ -133,6 +139,12 @@ export function refuseReservedHeaders(headers: S3Headers): void {
       throw new S3Error('UnsupportedMetadata');
     }
   }
+}
+
+function badHeader(name: string): S3Error {
+  return new S3Error('InvalidArgument', 'The name or value cannot be sent as a header', {
+    details: { ArgumentName: name },
+  });
 }
 
 function headerNotServed(name: string): S3Error {

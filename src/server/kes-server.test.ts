@@ -127,8 +127,8 @@ async function withDirectory(work: (path: string) => Promise<void>): Promise<voi
 const apiUrl = /API +· https:\/\/127\.0\.0\.1:(\d+)/;
 const isUp = /=> Server is up and running\.\.\./;
 
-describe('kes server', () => {
-  test('in development mode prints an API key that works, and stops when told', async () => {
+void describe('kes server', () => {
+  void test('in development mode prints an API key that works, and stops when told', async () => {
     const server = run(['--dev', '--addr', '127.0.0.1:0']);
     await server.until('stdout', isUp);
     const [, port] = await server.until('stdout', apiUrl);
@@ -147,7 +147,7 @@ describe('kes server', () => {
     assert.match(server.printed.stdout, /\n=> Stopping server\.\.\. Goodbye\.\n$/);
   });
 
-  test('reads a configuration, with references to the environment', () =>
+  void test('reads a configuration, with references to the environment', () =>
     withDirectory(async (path) => {
       const admin = generateApiKey();
       const file = await writeConfig(path, { admin: '${ADMIN}' });
@@ -161,7 +161,7 @@ describe('kes server', () => {
       assert.equal(await server.done, 0);
     }));
 
-  test('reloads on SIGHUP, and keeps what it had when the new configuration is bad', () =>
+  void test('reloads on SIGHUP, and keeps what it had when the new configuration is bad', () =>
     withDirectory(async (path) => {
       const admin = generateApiKey();
       const app = generateApiKey();
@@ -188,7 +188,7 @@ describe('kes server', () => {
       assert.equal(await server.done, 0);
     }));
 
-  test('no secret it used is in what it prints or tells', () =>
+  void test('no secret it used is in what it prints or tells', () =>
     withDirectory(async (path) => {
       const admin = generateApiKey();
       const file = await writeConfig(path, {
@@ -241,7 +241,7 @@ describe('kes server', () => {
       }
     }));
 
-  test('says what is wrong and exits with 1', () =>
+  void test('says what is wrong and exits with 1', () =>
     withDirectory(async (path) => {
       const bad = join(path, 'bad.yml');
       await writeFile(bad, 'version: v2\n');
@@ -271,7 +271,7 @@ describe('kes server', () => {
       }
     }));
 
-  test('shows its usage on stderr, and warns of flags without effect', async () => {
+  void test('shows its usage on stderr, and warns of flags without effect', async () => {
     const help = run(['--help']);
     assert.equal(await help.done, 2);
     assert.match(help.printed.stderr, /--config/);

@@ -163,7 +163,7 @@ const json = (value: unknown) => JSON.stringify(value);
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 
 for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
-  describe(`a key service over ${version}`, () => {
+  void describe(`a key service over ${version}`, () => {
     let server: KesServer;
     const events: AuditEvent[] = [];
     const sessions = new Map<KesApiKey, ClientHttp2Session>();
@@ -299,7 +299,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       ['unknown identity', 404, 'identity does not exist', 'GET', '/v1/identity/describe/none'],
     ];
     for (const [what, status, message, method, path, body] of refusals) {
-      test(`${what}: ${method} ${path} is ${status}`, async () => {
+      void test(`${what}: ${method} ${path} is ${status}`, async () => {
         const answer = await call(admin, method, path, body);
         assert.equal(answer.status, status);
         assert.equal(answer.body, errorBody(message));
@@ -310,20 +310,20 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       });
     }
 
-    test('unknown paths are a plain 404', async () => {
+    void test('unknown paths are a plain 404', async () => {
       const answer = await call(admin, 'GET', '/v1/nothing');
       assert.equal(answer.status, 404);
       assert.equal(answer.body, '404 page not found\n');
       assert.equal(answer.headers['content-type'], 'text/plain; charset=utf-8');
     });
 
-    test('unclean paths are redirected', async () => {
+    void test('unclean paths are redirected', async () => {
       const answer = await call(admin, 'GET', '/v1//status');
       assert.equal(answer.status, 301);
       assert.equal(answer.headers['location'], '/v1/status');
     });
 
-    test('keys are created, used, described, listed and deleted', async () => {
+    void test('keys are created, used, described, listed and deleted', async () => {
       const created = await call(admin, 'POST', '/v1/key/create/round-trip');
       assert.deepEqual([created.status, created.body], [200, '']);
       assert.equal(Number(created.headers['content-length']), 0);
@@ -353,14 +353,14 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       assert.equal((await call(admin, 'POST', '/v1/key/decrypt/round-trip', body)).status, 404);
     });
 
-    test('generate works without a body, encrypt without a plaintext', async () => {
+    void test('generate works without a body, encrypt without a plaintext', async () => {
       assert.equal((await call(admin, 'PUT', '/v1/key/generate/app-key')).status, 200);
       const encrypted = await call(admin, 'PUT', '/v1/key/encrypt/app-key', '{}');
       const decrypted = await call(admin, 'PUT', '/v1/key/decrypt/app-key', encrypted.body);
       assert.equal(decrypted.body, '{"plaintext":""}\n');
     });
 
-    test('an imported key works, and takes an HMAC', async () => {
+    void test('an imported key works, and takes an HMAC', async () => {
       const key = Buffer.alloc(32, 1).toString('base64');
       const body = json({ key, cipher: 'ChaCha20' });
       assert.equal((await call(admin, 'PUT', '/v1/key/import/imported', body)).status, 200);
@@ -376,7 +376,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       assert.match(info.body, /"algorithm":"ChaCha20"/);
     });
 
-    test('a body beyond the limit is refused, and the connection stays usable', async () => {
+    void test('a body beyond the limit is refused, and the connection stays usable', async () => {
       const body = json({ ciphertext: base64('x'.repeat(1_500_000)) });
       const answer = await call(admin, 'PUT', '/v1/key/decrypt/app-key', body).catch(
         (error: Error) => error,
@@ -385,12 +385,12 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       assert.equal((await call(admin, 'GET', '/v1/ready')).status, 200);
     });
 
-    test('routes without a body ignore what is sent', async () => {
+    void test('routes without a body ignore what is sent', async () => {
       const answer = await call(admin, 'PUT', '/v1/key/create/with-body', 'x'.repeat(100_000));
       assert.equal(answer.status, 200);
     });
 
-    test('policies decide, and who may not learns nothing about names', async () => {
+    void test('policies decide, and who may not learns nothing about names', async () => {
       const denied = errorBody(kesErrors.notAllowed.message);
       const expectations: [KesApiKey, string, string, number][] = [
         [app, 'PUT', '/v1/key/generate/app-key', 200],
@@ -413,19 +413,19 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       }
     });
 
-    test('the date is told, the server is not', async () => {
+    void test('the date is told, the server is not', async () => {
       const { headers } = await call(admin, 'GET', '/version');
       assert.ok(!Number.isNaN(Date.parse(String(headers['date']))));
       assert.equal(headers['server'], undefined);
     });
 
-    test('HEAD is no GET', async () => {
+    void test('HEAD is no GET', async () => {
       const answer = await call(admin, 'HEAD', '/v1/status');
       assert.equal(answer.status, 405);
       assert.equal(answer.body, '');
     });
 
-    test('self-description is for everybody who is known', async () => {
+    void test('self-description is for everybody who is known', async () => {
       const self = await call(app, 'GET', '/v1/identity/self/describe');
       assert.partialDeepStrictEqual(JSON.parse(self.body), {
         identity: app.identity,
@@ -440,7 +440,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       assert.equal((await call(stranger, 'GET', '/v1/identity/self/describe')).status, 404);
     });
 
-    test('policies and identities are described and listed', async () => {
+    void test('policies and identities are described and listed', async () => {
       const bodyOf = async (path: string) =>
         JSON.parse((await call(admin, 'GET', path)).body) as object;
       assert.partialDeepStrictEqual(await bodyOf('/v1/policy/read/app'), {
@@ -461,7 +461,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       });
     });
 
-    test('status, version, routes and metrics have the shape clients decode', async () => {
+    void test('status, version, routes and metrics have the shape clients decode', async () => {
       const status = JSON.parse((await call(admin, 'GET', '/v1/status')).body) as Record<
         string,
         unknown
@@ -484,7 +484,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       }
     });
 
-    test('each call of a batch is authorised, answered and audited by itself', async () => {
+    void test('each call of a batch is authorised, answered and audited by itself', async () => {
       const generated = await call(app, 'PUT', '/v1/key/generate/app-key');
       const { ciphertext, plaintext } = JSON.parse(generated.body) as Record<string, string>;
       const calls = [
@@ -521,7 +521,7 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
       assert.ok(events.every(({ identity }) => identity === app.identity));
     });
 
-    test('every request is audited, refused ones too', async () => {
+    void test('every request is audited, refused ones too', async () => {
       events.length = 0;
       await call(stranger, 'PUT', '/v1/key/delete/x');
       await call(stranger, 'DELETE', '/v1/key/delete/x');
@@ -539,8 +539,8 @@ for (const version of ['HTTP/2', 'HTTP/1.1'] as const) {
   });
 }
 
-describe('disabling keys', () => {
-  test('holds until the key is enabled, across a restart', async () => {
+void describe('disabling keys', () => {
+  void test('holds until the key is enabled, across a restart', async () => {
     const path = await mkdtemp(join(tmpdir(), 'coffer-kes-'));
     try {
       const keyStore = { type: 'fs', path } as const;
@@ -577,7 +577,7 @@ describe('disabling keys', () => {
     }
   });
 
-  test('a key file that another program removes is refused within a second', async () => {
+  void test('a key file that another program removes is refused within a second', async () => {
     const path = await mkdtemp(join(tmpdir(), 'coffer-kes-'));
     const server = await start({ keyStore: { type: 'fs', path } });
     const session = open(server, admin);
@@ -594,7 +594,7 @@ describe('disabling keys', () => {
     }
   });
 
-  test('of many creators over the network exactly one wins', async () => {
+  void test('of many creators over the network exactly one wins', async () => {
     const path = await mkdtemp(join(tmpdir(), 'coffer-kes-'));
     const servers = await Promise.all(
       [1, 2].map(async () => start({ keys: [] }, { keyStore: await openFileKeyStore(path) })),
@@ -619,8 +619,8 @@ describe('disabling keys', () => {
   });
 });
 
-describe('client certificates', () => {
-  test('without one the connection is refused', async () => {
+void describe('client certificates', () => {
+  void test('without one the connection is refused', async () => {
     const server = await start();
     await assert.rejects(callHttp1(server, undefined, { method: 'GET', path: '/version' }));
     const session = open(server);
@@ -629,7 +629,7 @@ describe('client certificates', () => {
     await server.close();
   });
 
-  test('with skip_auth on any route they are optional, and protected routes still want one', async () => {
+  void test('with skip_auth on any route they are optional, and protected routes still want one', async () => {
     const api = new Map([['/v1/ready', { timeoutMs: 0, skipAuth: true }]]);
     const server = await start({ api });
     const get = (path: string) => callHttp1(server, undefined, { method: 'GET', path });
@@ -648,7 +648,7 @@ describe('client certificates', () => {
     await server.close();
   });
 
-  test('with verification only trusted ones get in', async () => {
+  void test('with verification only trusted ones get in', async () => {
     const trusted = filesOf(app);
     const tls = { ...baseConfig.tls, auth: 'on' } as const;
     const server = await start({ tls }, { tls: { ...serverFiles, roots: [trusted.cert] } });
@@ -663,7 +663,7 @@ describe('client certificates', () => {
     await server.close();
   });
 
-  test('no CA names are advertised while certificates are not verified', async () => {
+  void test('no CA names are advertised while certificates are not verified', async () => {
     const server = await start();
     const socket = tlsConnect({
       port: server.address.port,
@@ -677,7 +677,7 @@ describe('client certificates', () => {
     await server.close();
   });
 
-  test('a listed proxy speaks for the client it forwards, others cannot', async () => {
+  void test('a listed proxy speaks for the client it forwards, others cannot', async () => {
     const tls = {
       ...baseConfig.tls,
       proxy: { identities: [proxy.identity], certHeader: 'X-Tls-Client-Cert' },
@@ -705,9 +705,9 @@ describe('client certificates', () => {
   });
 });
 
-describe('resumed TLS sessions', () => {
+void describe('resumed TLS sessions', () => {
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
-    test(`keep the client's identity with ${maxVersion}`, async () => {
+    void test(`keep the client's identity with ${maxVersion}`, async () => {
       const events: AuditEvent[] = [];
       const server = await start({}, { audit: { record: (event) => events.push(event) } });
       const ask = (session: Buffer | undefined) =>
@@ -749,8 +749,8 @@ describe('resumed TLS sessions', () => {
   }
 });
 
-describe('log streams', () => {
-  test('deliver audit events and error lines as they happen', async () => {
+void describe('log streams', () => {
+  void test('deliver audit events and error lines as they happen', async () => {
     const hubs = { error: new LineHub(), audit: new LineHub() };
     const writer = new LineWriter({ write: () => true });
     const metrics = new KesMetrics({ nowMs: Date.now });
@@ -796,8 +796,8 @@ describe('log streams', () => {
   });
 });
 
-describe('limits', () => {
-  test('a request that outlives its route is cut off without an answer', async () => {
+void describe('limits', () => {
+  void test('a request that outlives its route is cut off without an answer', async () => {
     const api = new Map([['/v1/key/decrypt/', { timeoutMs: 100, skipAuth: false }]]);
     const server = await start({ api });
     const session = open(server, admin);
@@ -812,7 +812,7 @@ describe('limits', () => {
     await server.close();
   });
 
-  test('a client that never finishes its header is cut off', { timeout: 20_000 }, async () => {
+  void test('a client that never finishes its header is cut off', { timeout: 20_000 }, async () => {
     const server = await start();
     const socket = tlsConnect({
       port: server.address.port,
@@ -828,7 +828,7 @@ describe('limits', () => {
     await server.close();
   });
 
-  test('garbage instead of HTTP or TLS does no harm', async () => {
+  void test('garbage instead of HTTP or TLS does no harm', async () => {
     const server = await start();
     const files = filesOf(admin);
     const at = { port: server.address.port, host: '127.0.0.1', rejectUnauthorized: false };
@@ -844,8 +844,8 @@ describe('limits', () => {
   });
 });
 
-describe('trouble with the key store', () => {
-  test('is a 502 or 504 with the documented text, and shows in status', async () => {
+void describe('trouble with the key store', () => {
+  void test('is a 502 or 504 with the documented text, and shows in status', async () => {
     const keyStore = new MemoryKeyStore();
     const server = await start({ keys: [] }, { keyStore });
     const session = open(server, admin);
@@ -878,8 +878,8 @@ describe('trouble with the key store', () => {
   });
 });
 
-describe('reloading', () => {
-  test('takes the new policies and keeps keys and connections; a bad one changes nothing', async () => {
+void describe('reloading', () => {
+  void test('takes the new policies and keeps keys and connections; a bad one changes nothing', async () => {
     const server = await start();
     const session = open(server, stranger);
     const generate = { method: 'PUT', path: '/v1/key/generate/app-key' };
@@ -894,7 +894,7 @@ describe('reloading', () => {
     await server.close();
   });
 
-  test('starting fails clearly, and leaves nothing open', async () => {
+  void test('starting fails clearly, and leaves nothing open', async () => {
     const server = await start();
     const address = `127.0.0.1:${server.address.port}`;
     await assert.rejects(start({ address }), { code: 'EADDRINUSE' });

@@ -9,6 +9,7 @@ import { checkPatterns, type KesConfig } from '../kes/config.ts';
 import type { KeyStoreConfig } from '../kes/config-keystore.ts';
 import { KesConfigError } from '../kes/config-yaml.ts';
 import { createDispatcher, type KesState } from '../kes/dispatcher.ts';
+import type { KesHandle } from '../kes/exchange.ts';
 import { batchHandlers } from '../kes/handlers/batch.ts';
 import { infoHandlers } from '../kes/handlers/info.ts';
 import { keyHandlers } from '../kes/handlers/keys.ts';
@@ -72,86 +73,122 @@ const tlsReloadMs = 15 * 60_000;
  * nothing open.
  */
 export async function startKesServer(config: KesConfig, deps: KesServerDeps): Promise<KesServer> {
-  const nowMs = Date.now;
-  const metrics = deps.metrics ?? new KesMetrics({ nowMs });
-  const hubs = deps.hubs ?? { error: new LineHub(), audit: new LineHub() };
-  const startedAtMs = nowMs();
-  let current = await buildGeneration(config, deps, { startedAtMs });
-  const version = readVersion();
-  const handlers = {
-    ...infoHandlers({ version, commit: version }),
-    ...keyHandlers,
-    ...batchHandlers,
-    ...policyHandlers,
-    ...logHandlers(hubs),
-  };
-  const { log, audit } = deps;
-  const handle = createDispatcher({
-    state: () => current.state,
-    handlers,
-    log,
-    audit,
-    metrics,
-    nowMs,
-  });
-  const transport = createTransport(secureContextOptions(current.tls), {
-    handle,
-    log,
-    refuse: (socket) =>
-      refusePeer(socket, {
-        auth: current.config.tls.auth,
-        isCertificateOptional: current.isCertificateOptional,
-      }),
-  });
-  const address = await openFor(config, { transport, generation: current });
-  const reloadTls = async () => {
-    const tls = deps.tls ?? (await loadTls(current.config.tls));
-    current = { ...current, tls };
-    transport.setSecureContext(secureContextOptions(tls));
-  };
-  const timers = [
-    setInterval(() => current.cache.sweep(), sweepMs),
-    setInterval(() => {
-      reloadTls().catch((error: Error) => {
-        log.error(`Failed to reload TLS configuration: ${error.message}`);
-      });
-    }, tlsReloadMs),
-  ];
-  for (const timer of timers) timer.unref();
-  return {
-    address,
-    identityAdmin: config.admin,
-    reloadTls,
-    reload: async (next) => {
-      const previous = current;
-      const built = await buildGeneration(next, deps, { startedAtMs, previous });
-      await createPredefinedKeys(built);
-      transport.setSecureContext(secureContextOptions(built.tls));
-      current = built;
-      previous.cache.clear();
-      if (built.store !== previous.store) await previous.store.close();
-    },
-    close: async () => {
-      for (const timer of timers) clearInterval(timer);
-      await transport.close(graceMs);
-      await current.cache.close();
-    },
-  };
+  const startedAtMs = Date.now();
+  const first = await buildGeneration(config, deps, { startedAtMs });
+  const service = new Service(first, deps, startedAtMs);
+  await service.open();
+  return service;
 }
 
-async function openFor(
-  config: KesConfig,
-  built: { readonly transport: KesTransport; readonly generation: Generation },
-): Promise<AddressInfo> {
-  const { host, port } = splitAddress(config.address);
-  try {
-    const address = await built.transport.listen(host, port);
-    await createPredefinedKeys(built.generation);
-    return address;
-  } catch (error) {
-    await built.transport.close(0).catch(() => undefined);
-    await built.generation.cache.close();
-    throw error;
+class Service implements KesServer {
+  readonly #deps: KesServerDeps;
+  readonly #startedAtMs: number;
+  readonly #transport: KesTransport;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #current: Generation;
+  #address: AddressInfo = { address: '', family: '', port: 0 };
+  /** Reloads happen one after another. */
+  #reloading: Promise<void> = Promise.resolve();
+
+  constructor(first: Generation, deps: KesServerDeps, startedAtMs: number) {
+    this.#current = first;
+    this.#deps = deps;
+    this.#startedAtMs = startedAtMs;
+    this.#transport = createTransport(secureContextOptions(first.tls), {
+      handle: this.#createHandle(),
+      log: deps.log,
+      refuse: (socket) =>
+        refusePeer(socket, {
+          auth: this.#current.config.tls.auth,
+          isCertificateOptional: this.#current.isCertificateOptional,
+        }),
+    });
+  }
+
+  get address(): AddressInfo {
+    return this.#address;
+  }
+
+  get identityAdmin(): string {
+    return this.#current.config.admin;
+  }
+
+  /** Listens and makes the predefined keys; closes everything again when that fails. */
+  async open(): Promise<void> {
+    const { host, port } = splitAddress(this.#current.config.address);
+    try {
+      this.#address = await this.#transport.listen(host, port);
+      await createPredefinedKeys(this.#current);
+    } catch (error) {
+      await this.#transport.close(0).catch(() => undefined);
+      await this.#current.cache.close();
+      throw error;
+    }
+    this.#every(sweepMs, () => this.#current.cache.sweep());
+    this.#every(tlsReloadMs, () => {
+      this.reloadTls().catch((error: Error) => {
+        this.#deps.log.error(`Failed to reload TLS configuration: ${error.message}`);
+      });
+    });
+  }
+
+  reload(config: KesConfig): Promise<void> {
+    return this.#afterReload(async () => {
+      const previous = this.#current;
+      const startedAtMs = this.#startedAtMs;
+      const next = await buildGeneration(config, this.#deps, { startedAtMs, previous });
+      await createPredefinedKeys(next);
+      this.#transport.setSecureContext(secureContextOptions(next.tls));
+      this.#current = next;
+      previous.cache.clear();
+      if (next.store !== previous.store) await previous.store.close();
+    });
+  }
+
+  reloadTls(): Promise<void> {
+    return this.#afterReload(async () => {
+      const { config, state } = this.#current;
+      const tls = this.#deps.tls ?? (await loadTls(config.tls));
+      this.#transport.setSecureContext(secureContextOptions(tls));
+      this.#current = {
+        ...this.#current,
+        tls,
+        state: { ...state, ...peerResolverOf(config, tls) },
+      };
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await this.#transport.close(graceMs);
+    await this.#current.cache.close();
+  }
+
+  #createHandle(): KesHandle {
+    const nowMs = Date.now;
+    const metrics = this.#deps.metrics ?? new KesMetrics({ nowMs });
+    const hubs = this.#deps.hubs ?? { error: new LineHub(), audit: new LineHub() };
+    const version = readVersion();
+    const handlers = {
+      ...infoHandlers({ version, commit: version }),
+      ...keyHandlers,
+      ...batchHandlers,
+      ...policyHandlers,
+      ...logHandlers(hubs),
+    };
+    const { log, audit } = this.#deps;
+    const state = () => this.#current.state;
+    return createDispatcher({ state, handlers, log, audit, metrics, nowMs });
+  }
+
+  #every(ms: number, work: () => void): void {
+    this.#timers.push(setInterval(work, ms).unref());
+  }
+
+  #afterReload(work: () => Promise<void>): Promise<void> {
+    const result = this.#reloading.then(work);
+    this.#reloading = result.catch(() => undefined);
+    return result;
   }
 }
 
@@ -180,12 +217,17 @@ async function buildGeneration(
     routes: new RouteTable(config.api),
     keys: new KeyService({ store: cache, nowMs: Date.now }),
     startedAtMs: past.startedAtMs,
-    resolvePeer: createPeerResolver(config.tls, { roots: tls.roots, nowMs: Date.now }),
+    ...peerResolverOf(config, tls),
   };
   const isCertificateOptional = state.routes.routes.some(
     (route) => config.api.get(route.prefix)?.skipAuth === true,
   );
   return { config, tls, store, cache, state, isCertificateOptional };
+}
+
+function peerResolverOf(config: KesConfig, tls: KesTlsMaterial): Pick<KesState, 'resolvePeer'> {
+  const { roots } = tls;
+  return { resolvePeer: createPeerResolver(config.tls, { roots, nowMs: Date.now }) };
 }
 
 /** The open store when the new configuration names the same one. */

@@ -82,7 +82,9 @@ export class StoreNode {
     let lastReason = '';
     for (;;) {
       try {
-        return await attempt();
+        const result = await attempt();
+        if (lastReason !== '') this.#deps.log.info('the key service can be used now');
+        return result;
       } catch (error) {
         if (!(error instanceof KmsError)) throw error;
         this.#reason =
@@ -132,7 +134,7 @@ function explainKms(error: KmsError, config: KmsConfig | undefined): string {
   const keyName = error.keyName ?? (config === undefined ? '' : config.keyName);
   switch (error.code) {
     case 'unreachable':
-      return `the key service at ${place} cannot be reached: start it, or correct MINIO_KMS_KES_ENDPOINT and MINIO_KMS_KES_CAPATH (${error.message})`;
+      return `the key service at ${place} cannot be reached: start it, or correct MINIO_KMS_KES_ENDPOINT and MINIO_KMS_KES_CAPATH (${error.message.replace(/^the key service cannot be reached: /, '')})`;
     case 'key-disabled':
       return `the master key '${keyName}' at ${place} is disabled: enable it with 'kes key enable ${keyName}'`;
     case 'key-not-found':

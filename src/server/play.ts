@@ -61,6 +61,8 @@ async function play({ directory, flags }: Parsed, io: CliIo): Promise<number> {
   const stopped = new Promise<undefined>((done) => {
     if (io.signal.aborted) done(undefined);
     else io.signal.addEventListener('abort', () => done(undefined), { once: true });
+    // The terminal was closed: the services would otherwise go on without anybody to end them.
+    process.once('SIGHUP', () => done(undefined));
   });
   const ended = await Promise.race([stopped, children.ended]);
   if (ended !== undefined) {

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, writeFileSync } from 'node:fs';
-import { Agent } from 'node:http';
+import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { signRequest } from '../sigv4/sign.ts';
 import {
   callServer,
   findTestPort,
   makeTestDirectory,
   startTestServer,
+  testPassword,
   type TestServer,
+  testUser,
 } from './test-support.ts';
 
 const staticKey = `my-key:${Buffer.alloc(32, 7).toString('base64')}`;
@@ -126,7 +129,7 @@ void test('a restart with wrong settings is refused and the workers go on', asyn
       `MINIO_KMS_KES_ENDPOINT=https://127.0.0.1:${await findTestPort()}`,
       'MINIO_KMS_KES_KEY_NAME=my-key',
       'MINIO_KMS_KES_API_KEY=kes:v1:AD9E7FSYWrMD+VjhI6q545cYT9YOyFxZb7UnjEepYDRc',
-      'COFFER_RESTART_TIMEOUT_SECONDS=2',
+      'COFFER_RESTART_TIMEOUT_SECONDS=60',
     ].join('\n'),
   );
   const target = '/minio/admin/v3/service?action=restart&type=2';
@@ -195,4 +198,62 @@ void test('freeze holds S3 requests and nothing else until unfreeze', async () =
   assert.equal(isAnswered, false);
   assert.equal((await service('unfreeze')).status, 200);
   for (const answer of await held) assert.equal(answer.status, 200);
+});
+
+/** An upload whose second half is sent only when asked. */
+function startSlowUpload(port: number, target: string) {
+  const body = Buffer.alloc(400_000, 'slow ');
+  const half = body.length / 2;
+  const { headers } = signRequest({
+    method: 'PUT',
+    target,
+    headers: { host: `127.0.0.1:${port}`, 'content-length': String(body.length) },
+    credentials: { accessKey: testUser, secretKey: testPassword },
+    region: 'us-east-1',
+    timeMs: Date.now(),
+    payload: { kind: 'unsigned' },
+  });
+  const req = request({ host: '127.0.0.1', port, method: 'PUT', path: target, headers });
+  const status = new Promise<number>((resolve, reject) => {
+    req.on('error', reject);
+    req.on('response', (res) => {
+      res.resume();
+      resolve(res.statusCode ?? 0);
+    });
+  });
+  req.write(body.subarray(0, half));
+  return {
+    body,
+    finish: () => {
+      req.end(body.subarray(half));
+      return status;
+    },
+  };
+}
+
+void test('an upload under way is finished by the worker that began it, whatever the restart', async () => {
+  using directory = makeTestDirectory();
+  const port = await findTestPort();
+  const envFile = join(directory.path, 'store.env');
+  writeFileSync(envFile, '');
+  await using server = startTestServer({ directory: join(directory.path, 'data'), port, envFile });
+  await server.printed(/serves/);
+  await callServer({ port, method: 'PUT', target: '/bucket' });
+  const plain = startSlowUpload(port, '/bucket/plain');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await restartByAdmin(port, server, 2);
+  assert.equal(await plain.finish(), 200);
+
+  // Sealing needs the directory alone, so the restart waits for the upload, and what comes later for both.
+  const last = startSlowUpload(port, '/bucket/last');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  appendFileSync(envFile, `export MINIO_KMS_SECRET_KEY=${staticKey}\n`);
+  const target = '/minio/admin/v3/service?action=restart&type=2';
+  assert.equal((await callServer({ port, method: 'POST', target, region: '' })).status, 200);
+  const waiting = callServer({ port, target: '/bucket/last' });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.ok(!server.output().includes('restarted generation=3'));
+  assert.equal(await last.finish(), 200);
+  assert.ok((await waiting).body.equals(last.body));
+  assert.ok((await callServer({ port, target: '/bucket/plain' })).body.equals(plain.body));
 });

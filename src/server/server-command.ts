@@ -79,7 +79,8 @@ async function serve(directory: string, flags: ServerFlags, io: CliIo): Promise<
     const started = await supervisor.start(loaded);
     if (!flags.quiet) {
       const url = `${started.scheme}://${started.host}:${started.port}`;
-      io.stdout.write(`Coffer ${readVersion()} serves ${directory} at ${url}\n`);
+      const wait = started.isReady ? '' : ', once its key service can be used (see the log)';
+      io.stdout.write(`Coffer ${readVersion()} serves ${directory} at ${url}${wait}\n`);
     }
     if (io.signal.aborted) stop();
     await supervisor.stopped;

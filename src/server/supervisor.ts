@@ -305,7 +305,7 @@ export class Supervisor {
         void this.#act(worker, message);
         break;
       case 'metrics-request':
-        void this.#metrics.answer(worker, message.id, this.#current?.workers ?? []);
+        void this.#metrics.answer(worker, message.id, this.#current?.targets ?? [worker]);
         break;
       case 'metrics-json':
         this.#metrics.receive(message.id, message.metrics);

@@ -259,7 +259,11 @@ class Worker {
         access: this.#settings.metricsAccess,
         log: this.#log,
         findSecretKey: async (accessKey) => (await credentials.find(accessKey))?.secretKey,
-        mayRead: () => true,
+        mayRead: async (accessKey) => {
+          const found = await credentials.find(accessKey);
+          if (!found) return false;
+          return authorize({ identity: found.identity, action: 'admin:Prometheus' }) === 'allow';
+        },
         readPage: async () => (await this.#ask((id) => ({ type: 'metrics-request', id }))) ?? '',
         now,
       }),

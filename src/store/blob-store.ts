@@ -17,8 +17,8 @@ export type BlobRange = { readonly start: number; readonly end: number };
  */
 export interface BlobStore {
   /**
-   * Writes the chunks of `source` in order. Returns the number of bytes. Memory is bounded; a chunk is not
-   * needed any more once the next one is asked for.
+   * Writes the chunks of `source` in order. Returns the number of bytes. Memory is bounded. The source must not
+   * change a chunk after it gave it out.
    */
   write(id: BlobId, source: AsyncIterable<Uint8Array>): Promise<number>;
   /**

@@ -163,6 +163,7 @@ class Digests {
   #result: { sizeBytes: number; etag: string; checksum: Checksum | undefined } | undefined;
 
   constructor(input: BodyInput, sizeBytesMax: number) {
+    if ((input.sizeBytes ?? 0) > sizeBytesMax) throw tooLarge(sizeBytesMax);
     this.#input = input;
     this.#sizeBytesMax = sizeBytesMax;
     if (input.checksum) this.#checksum = createChecksum(input.checksum.algorithm);
@@ -172,15 +173,7 @@ class Digests {
     this.#sizeBytes += chunk.length;
     const { sizeBytes } = this.#input;
     if (sizeBytes !== undefined && this.#sizeBytes > sizeBytes) throw wrongSize();
-    if (this.#sizeBytes > this.#sizeBytesMax) {
-      throw new StoreError(
-        'EntityTooLarge',
-        'Your proposed upload exceeds the maximum allowed size',
-        {
-          details: { MaxSizeAllowed: String(this.#sizeBytesMax) },
-        },
-      );
-    }
+    if (this.#sizeBytes > this.#sizeBytesMax) throw tooLarge(this.#sizeBytesMax);
     this.#md5.update(chunk);
     this.#checksum?.update(chunk);
   }
@@ -230,6 +223,12 @@ function isDigestText(text: string, digest: Buffer, sizeBytes: number): boolean 
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function tooLarge(sizeBytesMax: number): StoreError {
+  return new StoreError('EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size', {
+    details: { MaxSizeAllowed: String(sizeBytesMax) },
+  });
 }
 
 function wrongSize(): StoreError {

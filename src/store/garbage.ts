@@ -2,9 +2,9 @@
 // are over, uploads of deleted buckets), and blobs that no commit ever named because their process died.
 // Every step may be repeated, so any number of processes may sweep, and die doing it.
 
-import { blobEntry, dueGarbageRange, isId, rangeOf } from './keys.ts';
+import { birthEntry, blobEntry, dueGarbageRange, isId, rangeOf, timeOfId } from './keys.ts';
 import type { KvEntry } from './kv.ts';
-import { decodeGarbage, type GarbageRecord } from './records.ts';
+import { decodeGarbage, decodeSize, encodeSize, type GarbageRecord } from './records.ts';
 import type { StoreContext } from './store-context.ts';
 import { dropParts, dropUploadParts } from './upload-parts.ts';
 import { listAll } from './usage.ts';
@@ -112,18 +112,43 @@ async function cleanBucket(context: StoreContext, bucketId: Uint8Array): Promise
   await dropParts(context, rangeOf('part', bucketId));
 }
 
+/**
+ * Records when this metadata began to serve objects. Should it be lost and made anew beside the old blobs, the
+ * sweep must not take all of them for orphans.
+ */
+export async function recordBirth(context: StoreContext): Promise<void> {
+  const entryKey = birthEntry();
+  if (await context.kv.get(entryKey)) return;
+  await context.kv.commit({
+    checks: [{ entryKey, version: 'absent' }],
+    puts: [{ entryKey, value: encodeSize(Math.floor(context.now())) }],
+  });
+}
+
 async function sweepOrphans(context: StoreContext): Promise<number> {
   const writtenBefore = context.now() - context.settings.orphanGraceMs;
+  const birth = await context.kv.get(birthEntry());
+  const bornMs = birth ? decodeSize(birth.value) : Number.POSITIVE_INFINITY;
   let count = 0;
+  let strangers = 0;
   let batch: string[] = [];
   for await (const { id, modifiedMs } of context.blobs.list()) {
     // Foreign files are none of our business.
     if (modifiedMs >= writtenBefore || !isId(id)) continue;
+    if (timeOfId(id) < bornMs) {
+      strangers += 1;
+      continue;
+    }
     batch.push(id);
     if (batch.length >= orphanBatch) {
       count += await removeUnnamed(context, batch);
       batch = [];
     }
+  }
+  if (strangers > 0) {
+    context.log.warn('blobs older than the metadata were left alone: was the metadata replaced?', {
+      count: strangers,
+    });
   }
   return count + (await removeUnnamed(context, batch));
 }

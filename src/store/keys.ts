@@ -88,6 +88,14 @@ export const inlineEntry = (id: string): Buffer => entry('inline', Buffer.from(i
 export const partsEntry = (id: string): Buffer => entry('parts', Buffer.from(id, 'hex'));
 export const blobEntry = (id: string): Buffer => entry('blob', Buffer.from(id, 'hex'));
 
+/** When this metadata first served objects: no blob made before can be an orphan of its own. */
+export const birthEntry = (): Buffer => entry('blob');
+
+/** The time in an id, in milliseconds. */
+export function timeOfId(id: string): number {
+  return Number.parseInt(id.slice(0, 12), 16);
+}
+
 /** The place of an upload, and the prefix of everything that belongs to it in another table. */
 export type UploadPlace = {
   readonly bucketId: Uint8Array;

@@ -384,19 +384,24 @@ withStore('nothing readable is on the engine once it is sealed', async ({ store,
   assert.ok(!text.includes('visible'));
 });
 
-withStore('an orphaned blob is swept after its grace, a foreign file never', async (opened) => {
-  const { store, blobs, clock } = opened;
-  const orphan = `${'0'.repeat(12)}${randomBytes(10).toString('hex')}`;
-  await blobs.write(orphan, chunked(randomBytes(10)));
-  await blobs.write('foreign', chunked(randomBytes(10)));
-  await put(store, 'key', randomBytes(300_000));
-  assert.equal((await store.sweep()).orphans, 0);
-  clock.aheadMs = 3_700_000;
-  assert.equal((await store.sweep({ withOrphans: false })).orphans, 0);
-  assert.equal((await store.sweep()).orphans, 1);
-  assert.equal((await blobIds(blobs)).length, 2);
-  assert.equal((await get(store, 'key')).length, 300_000);
-});
+withStore(
+  'an orphaned blob is swept after its grace; a foreign file, or one older than the metadata, never',
+  async (opened) => {
+    const { store, blobs, clock } = opened;
+    const time = (Date.now() + 1000).toString(16).padStart(12, '0');
+    await blobs.write(`${time}${randomBytes(10).toString('hex')}`, chunked(randomBytes(10)));
+    await blobs.write('foreign', chunked(randomBytes(10)));
+    const older = `${'0'.repeat(12)}${randomBytes(10).toString('hex')}`;
+    await blobs.write(older, chunked(randomBytes(10)));
+    await put(store, 'key', randomBytes(300_000));
+    assert.equal((await store.sweep()).orphans, 0);
+    clock.aheadMs = 3_700_000;
+    assert.equal((await store.sweep({ withOrphans: false })).orphans, 0);
+    assert.equal((await store.sweep()).orphans, 1);
+    assert.equal((await blobIds(blobs)).length, 3);
+    assert.equal((await get(store, 'key')).length, 300_000);
+  },
+);
 
 withStore('totals count everything', async ({ store, clock }) => {
   await put(store, 'a', randomBytes(100));

@@ -389,6 +389,22 @@ void describe('listings', () => {
     assert.equal(Date.parse(time), Date.parse(String(head.headers['last-modified'])));
   });
 
+  void test('metadata and tags are listed for those who ask', async () => {
+    const bucket = freshBucket();
+    await at.send('PUT', `/${bucket}`);
+    const value = Buffer.from('ü', 'utf8').toString('latin1');
+    const headers = {
+      'x-amz-meta-foo-bar': value,
+      'x-amz-tagging': 'a=1',
+      'content-type': 'text/x',
+    };
+    await at.send('PUT', `/${bucket}/k`, { body: 'x', headers });
+    const page = xmlOf(await at.send('GET', `/${bucket}?list-type=2&metadata=true`));
+    assert.deepEqual(textsOf(page, 'X-Amz-Meta-Foo-Bar'), ['ü']);
+    assert.deepEqual(textsOf(page, 'content-type'), ['text/x']);
+    assert.deepEqual(textsOf(page, 'UserTags'), ['a=1']);
+  });
+
   void test('control characters in names survive a listing', async () => {
     const name = 'ctl\u0001\u007f\r\n<&>"';
     const bucket = await bucketWith([name]);

@@ -162,6 +162,17 @@ void describe('the wire', () => {
       { method: 'PUT', body: 'x' },
     );
     assert.equal(kms.status, 501);
+    const split = await fetch(presign('PUT', `/${bucket}/pre?x-amz-meta-a=x%0D%0Ay`), {
+      method: 'PUT',
+      body: 'x',
+    });
+    assert.equal(split.status, 400);
+    const unicode = await fetch(presign('PUT', `/${bucket}/pre?x-amz-meta-a=%C3%A9`), {
+      method: 'PUT',
+      body: 'x',
+    });
+    assert.equal(unicode.status, 200);
+    assert.equal((await at.send('GET', `/${bucket}/pre`)).headers['x-amz-meta-a'], '\u00c3\u00a9');
   });
 
   for (const size of [0, 1, 70_000, 300_000]) {

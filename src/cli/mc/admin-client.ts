@@ -1,6 +1,7 @@
 // The admin API of one server: JSON over a signature with an empty region and the real hash of the body,
 // and the anonymous health calls. Only faults that may pass are repeated; 500 is final here.
 
+import { emptySha256 } from '../../sigv4/canonical.ts';
 import { signRequest } from '../../sigv4/sign.ts';
 import type { Alias } from './config.ts';
 import { McError } from './error.ts';
@@ -67,7 +68,7 @@ export class AdminClient {
       method: 'GET',
       origin: this.origin,
       target: path,
-      headers: { host: new URL(this.origin).host },
+      headers: { host: new URL(this.origin).host, 'x-amz-content-sha256': emptySha256 },
       timeoutMs,
     });
     await readBounded(response.body, answerBytesMax);

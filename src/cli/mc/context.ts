@@ -34,7 +34,8 @@ export type McContext = {
   readonly out: Output;
   readonly aliases: AliasStore;
   readonly http: Http;
-  readonly program: string;
+  /** Clients by alias: each remembers the regions of its buckets. */
+  readonly clients: Map<string, S3Client>;
 };
 
 /** Takes an argument apart. */
@@ -57,8 +58,11 @@ export async function parseTarget(context: McContext, text: string): Promise<Tar
 
 /** A client of the alias. Throws `no-alias`. */
 export async function openS3(context: McContext, name: string): Promise<S3Client> {
-  const alias = await getAlias(context, name);
-  return openS3For(context, alias);
+  const known = context.clients.get(name);
+  if (known !== undefined) return known;
+  const client = openS3For(context, await getAlias(context, name));
+  context.clients.set(name, client);
+  return client;
 }
 
 /** A client of an alias that need not be stored. */

@@ -33,7 +33,7 @@ export async function* readObject(
     const length = response.headers['content-length'];
     expected ??= length === undefined ? undefined : position + Number(length);
     try {
-      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      for await (const chunk of response.body) {
         position += chunk.length;
         yield chunk;
       }

@@ -37,13 +37,13 @@ export const globalFlags: readonly FlagSpec[] = [
   {
     name: 'limit-upload',
     kind: 'text',
-    help: 'accepted; has no effect yet',
+    help: 'upload rate, for example 10MiB/s',
     env: 'MC_LIMIT_UPLOAD',
   },
   {
     name: 'limit-download',
     kind: 'text',
-    help: 'accepted; has no effect yet',
+    help: 'download rate, for example 10MiB/s',
     env: 'MC_LIMIT_DOWNLOAD',
   },
   {

@@ -111,6 +111,6 @@ export function boxTable(rows: readonly (readonly string[])[]): string {
 function columnWidths(rows: readonly (readonly string[])[]): number[] {
   const count = rows[0]?.length ?? 0;
   return Array.from({ length: count }, (_, column) =>
-    Math.max(...rows.map((row) => [...(row[column] ?? '')].length)),
+    Math.max(...rows.map((row) => Array.from(row[column] ?? '').length)),
   );
 }

@@ -6,12 +6,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { lookup } from 'node:dns';
 import path from 'node:path';
 import type { LookupFunction } from 'node:net';
-import type { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
 
 import type { Agent, buildConnector, Dispatcher } from 'undici';
 
 import { McError } from './error.ts';
+import type { Throttle } from './throttle.ts';
 
 export type HttpSettings = {
   readonly isInsecure: boolean;
@@ -22,6 +22,8 @@ export type HttpSettings = {
   readonly userAgent: string;
   /** Where `--debug` goes, or undefined. */
   readonly debug: ((text: string) => void) | undefined;
+  readonly uploads?: Throttle;
+  readonly downloads?: Throttle;
   readonly signal: AbortSignal;
 };
 
@@ -40,7 +42,8 @@ export type HttpRequest = {
 export type HttpResponse = {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: Readable;
+  /** To be read to its end, or returned. */
+  readonly body: AsyncIterable<Uint8Array>;
 };
 
 const answerTimeoutMs = 600_000;
@@ -71,8 +74,9 @@ export class Http {
         method: request.method as Dispatcher.HttpMethod,
         path: request.target,
         headers,
-        body: (request.body as Dispatcher.DispatchOptions['body']) ?? null,
+        body: (this.#slowed(request.body) as Dispatcher.DispatchOptions['body']) ?? null,
         signal: settings.signal,
+        reset: false, // a HEAD keeps its connection
         headersTimeout: request.timeoutMs ?? answerTimeoutMs,
         bodyTimeout: answerTimeoutMs,
       });
@@ -84,7 +88,18 @@ export class Http {
       if (value !== undefined) flat[name] = Array.isArray(value) ? value.join(', ') : value;
     }
     settings.debug?.(describeResponse(answer.statusCode, flat));
-    return { status: answer.statusCode, headers: flat, body: answer.body };
+    const body = answer.body as AsyncIterable<Uint8Array>;
+    return {
+      status: answer.statusCode,
+      headers: flat,
+      body: settings.downloads === undefined ? body : settings.downloads.pass(body),
+    };
+  }
+
+  #slowed(body: HttpRequest['body']): HttpRequest['body'] {
+    const { uploads } = this.#settings;
+    if (uploads === undefined || body === undefined || body instanceof Uint8Array) return body;
+    return uploads.pass(body);
   }
 
   async close(): Promise<void> {

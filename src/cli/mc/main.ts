@@ -1,5 +1,5 @@
 // `coffer mc`: finds the command in the table, reads its flags, runs it, and turns what happened into an
-// exit code: 0, 1 for any failure, 130 when interrupted.
+// exit code: 0, 1 for any failure, 130 or 143 when interrupted or terminated.
 
 import { readFileSync } from 'node:fs';
 
@@ -14,8 +14,10 @@ import { McError, toMcError } from './error.ts';
 import { Failure } from './failure.ts';
 import { globalFlags } from './flags.ts';
 import { commandHelp, flagLines, groupHelp } from './help.ts';
+import { parseSize } from './format.ts';
 import { Http } from './http.ts';
 import { Output } from './output.ts';
+import { Throttle } from './throttle.ts';
 
 const versionFlag = {
   name: 'version',
@@ -75,7 +77,7 @@ async function runCommand(
   const { out, io } = shared;
   const aliases = new AliasStore(configFolder(parsed.flags.find('config-dir'), io.env), io.env);
   const http = openHttp(parsed.flags, aliases, shared);
-  const context: McContext = { io, flags: parsed.flags, out, aliases, http, program: 'mc' };
+  const context: McContext = { io, flags: parsed.flags, out, aliases, http, clients: new Map() };
   try {
     const run = await command.load();
     await run(context, parsed.positional);
@@ -89,7 +91,7 @@ async function runCommand(
 
 function report(error: unknown, shared: { out: Output; io: CliIo }): number {
   const { out, io } = shared;
-  if (io.signal.aborted) return 130;
+  if (io.signal.aborted) return io.signal.reason === 'SIGTERM' ? 143 : 130;
   // The reader of a pipe may leave early: that ends the command quietly.
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') return 0;
   if (error instanceof UsageError) {
@@ -191,8 +193,27 @@ function openHttp(flags: Flags, aliases: AliasStore, shared: { out: Output; io: 
           shared.out.warn(text);
         }
       : undefined,
+    ...limits(flags),
     signal: shared.io.signal,
   });
+}
+
+function limits(flags: Flags): { uploads?: Throttle; downloads?: Throttle } {
+  const open = (name: string): Throttle | undefined => {
+    const text = flags.find(name);
+    if (text === undefined) return undefined;
+    try {
+      return new Throttle(Math.max(parseSize(text.replace(/\/s$/, '')), 1));
+    } catch (error) {
+      throw new Failure(`Unable to parse --${name}.`, toMcError(error));
+    }
+  };
+  const uploads = open('limit-upload');
+  const downloads = open('limit-download');
+  return {
+    ...(uploads === undefined ? {} : { uploads }),
+    ...(downloads === undefined ? {} : { downloads }),
+  };
 }
 
 function readVersion(): string {

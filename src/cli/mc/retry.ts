@@ -65,7 +65,7 @@ function isLasting(error: McError): boolean {
   const causes: unknown[] =
     error.cause instanceof AggregateError ? (error.cause.errors as unknown[]) : [error.cause];
   return causes.some((cause) => {
-    const code = String((cause as NodeJS.ErrnoException | undefined)?.code ?? '');
+    const code = (cause as NodeJS.ErrnoException | undefined)?.code ?? '';
     return /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ERR_SSL_|ERR_TLS_|EPROTO|CERT_|UNABLE_TO|DEPTH_ZERO|SELF_SIGNED|ERR_INVALID)/.test(
       code,
     );

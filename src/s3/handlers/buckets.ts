@@ -1,6 +1,6 @@
 // Buckets themselves: list, create, look up, delete, locate.
 
-import { findChildText, parseXml, xmlElement } from '../../base/xml.ts';
+import { findChild, findChildText, parseXml, xmlElement } from '../../base/xml.ts';
 import { refuseUnservedAcl } from '../attributes.ts';
 import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
@@ -88,6 +88,9 @@ async function readLocation(call: S3Call): Promise<string> {
   if (document.length === 0) return '';
   const root = parseXml(document, { maxBytes: bodyBytesMax });
   if (root.name !== 'CreateBucketConfiguration') throw new S3Error('MalformedXML');
+  if (findChild(root, 'Tags') !== undefined) {
+    throw new S3Error('NotImplemented', 'Tags of a bucket are not implemented');
+  }
   const location = findChildText(root, 'LocationConstraint') ?? '';
   if (!/^[a-zA-Z0-9-]{0,63}$/.test(location)) throw new S3Error('InvalidLocationConstraint');
   return location;

@@ -26,7 +26,10 @@ export async function listObjects(call: S3Call): Promise<Reply> {
     optionalText('Delimiter', query.delimiter, encode) +
     query.encodingXml +
     xmlElement('IsTruncated', page.isTruncated) +
-    contentsXml(page, encode, ownerXml('Owner', call.environment.owner)) +
+    contentsXml(page, encode, {
+      owner: ownerXml('Owner', call.environment.owner),
+      withMetadata: false,
+    }) +
     prefixesXml(page, encode);
   return xmlReply('ListBucketResult', inner);
 }
@@ -53,7 +56,10 @@ export async function listObjectsV2(call: S3Call): Promise<Reply> {
     optionalText('Delimiter', query.delimiter, encode) +
     query.encodingXml +
     xmlElement('IsTruncated', page.isTruncated) +
-    contentsXml(page, encode, withOwner ? ownerXml('Owner', call.environment.owner) : '') +
+    contentsXml(page, encode, {
+      owner: withOwner ? ownerXml('Owner', call.environment.owner) : '',
+      withMetadata: queryOf(call, 'metadata') === 'true',
+    }) +
     prefixesXml(page, encode);
   return xmlReply('ListBucketResult', inner);
 }
@@ -124,12 +130,44 @@ async function findPage(call: S3Call, query: Query, after: string): Promise<List
   return call.store.listObjects({ bucket, prefix, delimiter, after, limit });
 }
 
-function contentsXml(page: ListObjectsPage, encode: EncodeText, owner: string): string {
+function contentsXml(
+  page: ListObjectsPage,
+  encode: EncodeText,
+  shown: { readonly owner: string; readonly withMetadata: boolean },
+): string {
   let xml = '';
   for (const object of page.objects) {
-    xml += `<Contents>${entryXml(object, encode)}${owner}</Contents>`;
+    const metadata = shown.withMetadata ? metadataXml(object) : '';
+    xml += `<Contents>${entryXml(object, encode)}${shown.owner}${metadata}</Contents>`;
   }
   return xml;
+}
+
+/** An extension that `mc find --metadata` and `--tags` ask for: one element for each header of the object. */
+function metadataXml(object: ObjectInfo): string {
+  const { headers, userMetadata, tagging } = object.attributes;
+  let xml = object.encryption === undefined ? '' : sseElement;
+  for (const name in headers) xml += headerElement(name, headers[name] ?? '');
+  for (const name in userMetadata) {
+    xml += headerElement(`X-Amz-Meta-${titleCase(name)}`, userMetadata[name] ?? '');
+  }
+  const tags = tagging === '' ? '' : xmlElement('UserTags', tagging);
+  return `<UserMetadata>${xml}</UserMetadata>${tags}`;
+}
+
+const sseElement = '<X-Amz-Server-Side-Encryption>AES256</X-Amz-Server-Side-Encryption>';
+
+/** Header names that are no XML names are left out. Values are bytes, one to a character. */
+function headerElement(name: string, value: string): string {
+  if (!/^[A-Za-z_][\w.-]*$/.test(name)) return '';
+  return xmlElement(name, Buffer.from(value, 'latin1').toString('utf8'));
+}
+
+function titleCase(name: string): string {
+  return name.replace(
+    /(^|-)([a-z])/g,
+    (_, dash: string, letter: string) => dash + letter.toUpperCase(),
+  );
 }
 
 let lastTimeMs = Number.NaN;

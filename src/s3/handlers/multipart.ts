@@ -27,7 +27,7 @@ import { parseCopyRange, parsePartNumber } from '../ranges.ts';
 import { checksumXml, copyResultXml } from '../results.ts';
 
 /** Ten thousand parts with a checksum each, and room for white space. */
-const completionBytesMax = 8 * 1024 * 1024;
+const completionBytesMax = 4 * 1024 * 1024;
 
 /** POST ?uploads. Metadata, tags and encryption of the object are fixed here. */
 export async function createMultipartUpload(call: S3Call): Promise<Reply> {

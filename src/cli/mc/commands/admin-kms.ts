@@ -52,8 +52,8 @@ export async function runKeyList(context: McContext, args: readonly string[]): P
     query: { pattern: '*' },
     problem: 'Unable to list KMS keys',
   });
-  const entries = Array.isArray(answer) ? (answer as readonly { name?: unknown }[]) : [];
-  const keys = entries.map((entry) => String(entry.name ?? ''));
+  const entries = Array.isArray(answer) ? (answer as readonly { name?: string }[]) : [];
+  const keys = entries.map((entry) => entry.name ?? '');
   context.out.message({ status: 'success', target: aliasOf(target), keys }, () => keyTable(keys));
 }
 

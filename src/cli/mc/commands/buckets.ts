@@ -141,7 +141,8 @@ async function removeOne(context: McContext, target: S3Target): Promise<void> {
   if (!isEmpty && !isForced) throw notEmpty(target.text);
   try {
     if (!isEmpty) await emptyBucket(client, target.bucket);
-    await removeBucket(client, target.bucket);
+    if (isForced) await removeEmptied(client, target.bucket);
+    else await removeBucket(client, target.bucket);
   } catch (error) {
     out.failure(itemFailure(`Failed to remove \`${target.text}\`.`, toMcError(error)));
     return;
@@ -179,17 +180,19 @@ async function emptyBucket(client: S3Client, bucket: string): Promise<void> {
     if (batch.length === deleteBatchMax) await flush();
   }
   await flush();
-  // Uploads that never ended keep some servers from removing the bucket; not every server lists them.
+}
+
+/** Uploads that never ended keep some servers from removing a bucket: they are given up, then it goes. */
+async function removeEmptied(client: S3Client, bucket: string): Promise<void> {
   try {
-    for await (const { key, uploadId } of listUploads(client, {
-      bucket,
-      prefix: '',
-      isRecursive: true,
-    })) {
+    await removeBucket(client, bucket);
+  } catch (error) {
+    if (toMcError(error).serverCode !== 'BucketNotEmpty') throw error;
+    const options = { bucket, prefix: '', isRecursive: true };
+    for await (const { key, uploadId } of listUploads(client, options)) {
       await abortUpload({ client, bucket, key, text: '' }, uploadId ?? '');
     }
-  } catch (error) {
-    if (toMcError(error).code === 'cancelled') throw error;
+    await removeBucket(client, bucket);
   }
 }
 

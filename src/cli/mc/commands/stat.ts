@@ -67,7 +67,11 @@ function show(context: McContext, shown: Shown): void {
   );
 }
 
-function formatBlock(context: McContext, shown: Shown, checksum: JsonObject): string {
+function formatBlock(
+  context: McContext,
+  shown: Shown,
+  checksum: Readonly<Record<string, string>>,
+): string {
   const lines = [context.out.paint(`Name      : ${shown.name}`, 'cyanBold')];
   const row = (label: string, value: string) => {
     lines.push(`${label.padEnd(10)}: ${value}`);
@@ -79,7 +83,7 @@ function formatBlock(context: McContext, shown: Shown, checksum: JsonObject): st
   const version = headers['x-amz-version-id'];
   if (version !== undefined) row('VersionID', `${version} `);
   row('Type', `${shown.isFolder ? 'folder' : 'file'} `);
-  for (const [name, value] of Object.entries(checksum)) row('Checksum', `${name}:${String(value)}`);
+  for (const [name, value] of Object.entries(checksum)) row('Checksum', `${name}:${value}`);
   const encryption = describeEncryption(headers);
   if (encryption !== undefined) row('Encryption', encryption);
   const metadata = Object.entries(shown.metadata ?? {}).filter(
