@@ -7,7 +7,7 @@
 
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   BlobError,
   type BlobErrorCode,
@@ -33,6 +33,7 @@ export async function openFileBlobStore(dir: string): Promise<BlobStore> {
   try {
     await makeDirectory(dir);
     await sync(dir);
+    await sync(dirname(dir));
   } catch (error) {
     throw toBlobError(error, `cannot open the blob directory ${dir}`);
   }

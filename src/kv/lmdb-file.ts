@@ -9,6 +9,7 @@ import { KvError } from '../store/kv.ts';
 
 const magic = 0xbeefc0de;
 const formatVersion = 2;
+const looksMax = 3;
 const at = { magic: 24, version: 28, pageSize: 48, lastPage: 144, transaction: 152, end: 160 };
 
 /** Throws `KvError` `corrupt` for a file that is there, not empty, and not a whole LMDB file. */
@@ -21,18 +22,27 @@ export function assertLmdbFile(path: string): void {
     throw error;
   }
   try {
-    const { size } = fstatSync(file);
-    if (size === 0) return;
-    const first = readPage(file, 0);
-    const pageSize = first.readUInt32LE(at.pageSize);
-    const metas = [first, readPage(file, pageSize)];
-    if (!metas.every(isMeta)) throw damaged(path, 'it is not a database file');
-    const newest = metas.reduce((a, b) => (transactionOf(b) > transactionOf(a) ? b : a));
-    const pages = newest.readBigUInt64LE(at.lastPage) + 1n;
-    if (BigInt(size) < pages * BigInt(pageSize)) throw damaged(path, 'its end is missing');
+    // Another process may be writing these very bytes, so a bad look is taken again.
+    for (let look = 1; ; look += 1) {
+      const why = whatIsWrong(file);
+      if (why === undefined) return;
+      if (look === looksMax) throw damaged(path, why);
+    }
   } finally {
     closeSync(file);
   }
+}
+
+function whatIsWrong(file: number): string | undefined {
+  const { size } = fstatSync(file);
+  if (size === 0) return undefined;
+  const first = readPage(file, 0);
+  const pageSize = first.readUInt32LE(at.pageSize);
+  const metas = [first, readPage(file, pageSize)];
+  if (!metas.every(isMeta)) return 'it is not a database file';
+  const newest = metas.reduce((a, b) => (transactionOf(b) > transactionOf(a) ? b : a));
+  const pages = newest.readBigUInt64LE(at.lastPage) + 1n;
+  return BigInt(size) < pages * BigInt(pageSize) ? 'its end is missing' : undefined;
 }
 
 function readPage(file: number, position: number): Buffer {

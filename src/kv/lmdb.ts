@@ -8,8 +8,8 @@
 // transaction is renewed before every call, so a read sees whatever any process committed before it.
 
 import { randomFillSync } from 'node:crypto';
-import { mkdirSync, statfsSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { open, type RootDatabase, type RootDatabaseOptionsWithPath } from 'lmdb';
 import {
   type EntryVersion,
@@ -57,7 +57,11 @@ export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): K
       maxReaders: readersMax,
       permissionsMode: 0o600,
     };
-    return new LmdbKv(open<Buffer, Uint8Array>(options), dir);
+    const database = open<Buffer, Uint8Array>(options);
+    // The names of files that were just made must survive a crash too.
+    syncDirectory(dir);
+    syncDirectory(dirname(dir));
+    return new LmdbKv(database, dir);
   } catch (error) {
     throw toKvError(error, `cannot open the metadata store in ${dir}`, dir);
   }
@@ -70,6 +74,15 @@ function makeDirectory(dir: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') mkdirSync(dir, { mode: 0o700 });
     throw error;
+  }
+}
+
+function syncDirectory(dir: string): void {
+  const handle = openSync(dir, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
   }
 }
 

@@ -50,6 +50,12 @@ export async function runCoffer(argv: readonly string[], io: CliIo): Promise<num
   }
 }
 
+function isService([command, subcommand]: readonly string[]): boolean {
+  return (
+    command === 'server' || command === 'worker' || (command === 'kes' && subcommand === 'server')
+  );
+}
+
 async function main(): Promise<void> {
   const abort = new AbortController();
   const isWorker = process.argv[2] === 'worker';
@@ -65,10 +71,11 @@ async function main(): Promise<void> {
     signal: abort.signal,
   };
   for (const stream of [process.stdout, process.stderr]) {
-    // The reader of a pipe may leave early (`mc ls | head`): that ends the command, it is no crash.
+    // The reader of a pipe may leave early (`mc ls | head`): that ends a command, and it is no crash. A
+    // service goes on without its log.
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(0);
-      throw error;
+      if (error.code !== 'EPIPE') throw error;
+      if (!isService(process.argv.slice(2))) process.exit(0);
     });
   }
   const code = await runCoffer(process.argv.slice(2), io);

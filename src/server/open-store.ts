@@ -9,11 +9,13 @@ import { openFileBlobStore } from '../blob/files.ts';
 import type { CredentialsSource } from '../iam/identity.ts';
 import { loadOrGenerateCredentials, rootCredentialsSource } from '../iam/root-credentials.ts';
 import { openLmdbKv } from '../kv/lmdb.ts';
+import { hasRemnants, noteRemnants, removeRemnants } from '../kv/lmdb-remnants.ts';
 import { createS3Handler } from '../s3/handler.ts';
 import { SigningKeyCache } from '../sigv4/signing-key.ts';
 import type { Kms } from '../sse/kms.ts';
-import { openBackend } from '../store/backend.ts';
+import { type Backend, openBackend } from '../store/backend.ts';
 import { decodeFormat, formatEntryKey } from '../store/format.ts';
+import type { Kv } from '../store/kv.ts';
 import { openObjectStore } from '../store/object-store.ts';
 import type { ObjectStore } from '../store/types.ts';
 import type { RequestHandler } from './connections.ts';
@@ -46,9 +48,9 @@ export type OpenStoreDeps = {
 export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
   const { config, settings, kms, log } = deps;
   await using opened = new AsyncDisposableStack();
-  const engine = openLmdbKv(metadataPath(config));
+  const { engine, backend } = await openMetadata(deps);
   opened.defer(() => engine.close());
-  const { kv, deploymentId, isSealed } = await openBackend({ kv: engine, kms, log });
+  const { kv, deploymentId, isSealed } = backend;
   const blobs = await openFileBlobStore(join(config.directory, 'blobs'));
   opened.defer(() => blobs.close());
   const store = await openObjectStore({
@@ -76,6 +78,41 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
     madeCredentials: generated?.isNew ? generated.credentials : undefined,
     close: () => resources.disposeAsync(),
   };
+}
+
+/**
+ * Opens the metadata. The first worker is alone with the directory: when it is the one that seals it, it also
+ * rewrites the file, so that no plain value stays in its free pages.
+ */
+async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend: Backend }> {
+  const { config, kms, log } = deps;
+  const path = metadataPath(config);
+  if (config.isFirst && kms) await noteIfPlain(path);
+  let engine = openLmdbKv(path);
+  try {
+    let backend = await openBackend({ kv: engine, kms, log });
+    if (config.isFirst && backend.isSealed && hasRemnants(path)) {
+      await engine.close();
+      await removeRemnants(path);
+      log.info('rewrote the metadata, so that nothing plain is left of it on the disk');
+      engine = openLmdbKv(path);
+      backend = await openBackend({ kv: engine, kms, log });
+    }
+    return { engine, backend };
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+async function noteIfPlain(path: string): Promise<void> {
+  const engine = openLmdbKv(path);
+  try {
+    const entry = await engine.get(formatEntryKey);
+    if (entry && decodeFormat(entry).state !== 'sealed') await noteRemnants(path);
+  } finally {
+    await engine.close();
+  }
 }
 
 /**

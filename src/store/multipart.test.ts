@@ -248,7 +248,7 @@ withStore('parts racing with completion are in the object or nowhere', async (op
   clock.aheadMs = 25 * 3_600_000;
   await store.sweep();
   assert.deepEqual(await blobIds(blobs), []);
-  const left = [...(await dumpKv(rawKv)).keys()].filter((entryKey) => !/^[sb]/.test(entryKey));
+  const left = [...(await dumpKv(rawKv)).keys()].filter((entryKey) => !/^([sb]|o$)/.test(entryKey));
   assert.deepEqual(left, []);
 });
 

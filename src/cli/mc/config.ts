@@ -99,6 +99,11 @@ export class AliasStore {
     };
   }
 
+  /** Makes the folder and its first file, if there are none. */
+  async prepare(): Promise<void> {
+    await this.#load();
+  }
+
   /** Adds or replaces an alias; other fields of an earlier one are kept. */
   async set(name: string, alias: AliasConfig): Promise<void> {
     const document = await this.#load();

@@ -81,7 +81,7 @@ export class Http {
         bodyTimeout: answerTimeoutMs,
       });
     } catch (cause) {
-      throw transportError(request, cause, settings.signal);
+      throw transportError(request, cause, settings);
     }
     const flat: Record<string, string> = {};
     for (const [name, value] of Object.entries(answer.headers)) {
@@ -163,17 +163,21 @@ function makeLookup(resolve: ReadonlyMap<string, string>): LookupFunction {
   };
 }
 
-function transportError(request: HttpRequest, cause: unknown, signal: AbortSignal): McError {
-  if (signal.aborted) return new McError('cancelled', 'interrupted', { cause });
+function transportError(request: HttpRequest, cause: unknown, settings: HttpSettings): McError {
+  if (settings.signal.aborted) return new McError('cancelled', 'interrupted', { cause });
   const method = request.method[0] + request.method.slice(1).toLowerCase();
   const url = `${request.origin}${request.target}`;
-  return new McError('transport', `${method} "${url}": ${describeCause(cause, request.origin)}`, {
-    detail: { Op: method, URL: url, Err: {} },
-    cause,
-  });
+  return new McError(
+    'transport',
+    `${method} "${url}": ${describeCause(cause, request.origin, settings.caFolder)}`,
+    {
+      detail: { Op: method, URL: url, Err: {} },
+      cause,
+    },
+  );
 }
 
-function describeCause(cause: unknown, origin: string): string {
+function describeCause(cause: unknown, origin: string, caFolder: string): string {
   const errors = cause instanceof AggregateError ? (cause.errors as unknown[]) : [cause];
   const first = errors[0] instanceof Error ? errors[0] : undefined;
   const code = (first as NodeJS.ErrnoException | undefined)?.code;
@@ -182,6 +186,9 @@ function describeCause(cause: unknown, origin: string): string {
     const shown = port === '' ? (protocol === 'https:' ? '443' : '80') : port;
     const address = (first as { address?: string }).address ?? hostname;
     return `dial tcp ${address}:${shown}: connect: connection refused`;
+  }
+  if (/^(DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/.test(code ?? '')) {
+    return `the server's certificate is not trusted; put its CA certificate into ${caFolder}, or use --insecure`;
   }
   return first?.message ?? String(cause);
 }

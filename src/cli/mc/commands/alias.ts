@@ -23,6 +23,7 @@ export async function runAliasSet(context: McContext, args: readonly string[]): 
   const api = context.flags.find('api') ?? '';
   const path = context.flags.find('path') ?? 'auto';
   checkPlace({ name, url, api, path });
+  await context.aliases.prepare();
   const keys = await readKeys(context, args.slice(2));
   checkKeys(keys);
   const alias: Alias = {
