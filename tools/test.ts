@@ -8,6 +8,7 @@ const suites = [
   'test/contract/**/*.test.ts',
   'test/conformance/**/*.test.ts',
   'test/secrets/**/*.test.ts',
+  'test/reliability/**/*.test.ts',
   'test/tidy.test.ts',
 ];
 

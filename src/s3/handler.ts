@@ -24,10 +24,14 @@ export type S3Limits = {
   readonly stallMs: number;
 };
 
+/** The status that observers are told when the client did not stay for the whole response. */
+const clientGoneStatus = 499;
+
 /** What was done for a request, for metrics and access logs. */
 export type S3Observation = {
   /** Undefined when the request selected none. */
   readonly operation: string | undefined;
+  /** 499 when the client did not stay for the response. */
   readonly status: number;
   readonly errorCode: string | undefined;
   readonly durationMs: number;
@@ -123,10 +127,11 @@ class S3Listener {
       status = reply.status;
       await sendReply(exchange, reply);
     } catch (error) {
+      const isClientGone = error instanceof ClientGoneError;
       const shown = toS3Error(error);
-      status = shown.status;
-      errorCode = shown.code;
-      await this.#fail(exchange, state, error, shown);
+      status = isClientGone ? clientGoneStatus : shown.status;
+      errorCode = isClientGone ? 'ClientGone' : shown.code;
+      if (!isClientGone) await this.#fail(exchange, state, error, shown);
     }
     this.#deps.observe?.({
       operation: state.operation?.name,
@@ -233,7 +238,6 @@ class S3Listener {
     shown: S3Error,
   ): Promise<void> {
     const { response } = exchange;
-    if (error instanceof ClientGoneError) return;
     if (shown.code === 'InternalError') {
       this.#deps.log.error('request failed', {
         requestId: exchange.requestId,

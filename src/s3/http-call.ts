@@ -61,10 +61,7 @@ export class HttpCall implements S3Call {
         details: { ProposedSize: String(sizeBytes), MaxSizeAllowed: String(objectBytesMax) },
       });
     }
-    if (exchange.isAwaitingContinue) {
-      await this.store.getBucket(this.target.bucket);
-      this.#sendContinue();
-    }
+    if (exchange.isAwaitingContinue) return { ...body, body: this.#afterContinue(body.body) };
     return readBodyInput(body, smallBodyBytesMax);
   }
 
@@ -87,6 +84,12 @@ export class HttpCall implements S3Call {
     const document = await readVerifiedBody(body, options.maxBytes);
     if (document === undefined) throw new S3Error('MalformedXML');
     return document;
+  }
+
+  /** The store asks for the first byte when it has checked all else: bucket, upload, conditions. */
+  async *#afterContinue(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    this.#sendContinue();
+    yield* body;
   }
 
   #sendContinue(): void {

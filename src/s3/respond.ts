@@ -69,6 +69,13 @@ export async function sendError(
   }
   const document = Buffer.from(errorDocument(exchange, error, target), 'utf8');
   headers.push('content-type', 'application/xml', 'content-length', String(document.length));
+  if (error.code === 'RequestTimeout') {
+    // The client was silent for long enough: the connection goes with the answer.
+    headers.push('connection', 'close');
+    exchange.response.writeHead(error.status, headers);
+    exchange.response.end(document);
+    return;
+  }
   await endWith(exchange, error.status, headers, document);
 }
 
@@ -112,7 +119,7 @@ async function endWith(
   if (unread <= keepAliveBytesMax) {
     response.writeHead(status, headers);
     response.end(bytes);
-    if (unread > 0) request.resume();
+    if (unread > 0) void dropRest(request);
     return;
   }
   headers.push('connection', 'close');
@@ -128,6 +135,12 @@ function unreadBytes(request: IncomingMessage): number {
   if (request.complete || request.readableEnded || request.destroyed) return 0;
   if (request.headers['transfer-encoding'] !== undefined) return Number.POSITIVE_INFINITY;
   return Number(request.headers['content-length'] ?? 0);
+}
+
+/** Lets the client send the rest of its body, so that the connection can go on; one that does not is cut off. */
+async function dropRest(request: IncomingMessage): Promise<void> {
+  await drain(request);
+  if (!request.complete) request.socket.destroy();
 }
 
 /** Reads and drops the rest of a body, within limits. Never rejects. */

@@ -32,8 +32,9 @@ export function lockDirectory(directory: string): DirectoryLock {
     const lockFile = join(directory, 'server.lock');
     closeSync(openSync(lockFile, 'a', 0o600));
     database = new DatabaseSync(lockFile, { timeout: 0 });
-    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
-    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+    // With its journal in memory nothing is written: the lock can be taken on a full disk, too.
+    database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    notePid(pidFile);
     syncDirectory(directory);
   } catch (error) {
     database?.close();
@@ -44,6 +45,15 @@ export function lockDirectory(directory: string): DirectoryLock {
     if (held.isOpen) held.close();
   };
   return { release, [Symbol.dispose]: release };
+}
+
+/** Only for the message of a second server; a full disk does not keep the first one from starting. */
+function notePid(pidFile: string): void {
+  try {
+    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+  }
 }
 
 function explain(error: unknown, directory: string, pidFile: string): DirectoryLockError {

@@ -18,7 +18,7 @@ import { tables } from './keys.ts';
 import type { Kv, KvEntry } from './kv.ts';
 import { PlainKv } from './plain-kv.ts';
 import { SealedKv, ValueSealer } from './sealed-kv.ts';
-import { sealAllValues } from './sealing.ts';
+import { hasSealedValues, sealAllValues } from './sealing.ts';
 
 export type Backend = {
   /** What everything above works with. Closing it closes the engine. */
@@ -109,6 +109,16 @@ async function beginSealing(
   entry: KvEntry,
   format: Format,
 ): Promise<undefined> {
+  // A new backend key would replace the one that opens what is sealed already.
+  if (await hasSealedValues(deps.kv, tables.system)) {
+    const found = await deps.kv.get(formatEntryKey);
+    // Another process began to seal meanwhile: its format counts.
+    if (found?.version !== entry.version) return;
+    throw new BackendError(
+      'corrupt',
+      'The format entry of the data directory says that nothing is sealed, but there are sealed entries: it was replaced. Restore it from a backup; nothing was changed.',
+    );
+  }
   const made = await createBackendKey(kms, format.deploymentId);
   try {
     const sealing: Format = { ...format, state: 'sealing', backendKey: made.sealed };

@@ -24,6 +24,20 @@ export async function sealAllValues(
   return before + (await sealRange(kv, sealer, { start: afterSystem, end: Buffer.from([0xff]) }));
 }
 
+/** True when some value outside the system table is sealed. Throws `KvError`. */
+export async function hasSealedValues(kv: Kv, systemTable: string): Promise<boolean> {
+  const end = Buffer.from([0xff]);
+  let start: Uint8Array = Buffer.from([0]);
+  for (;;) {
+    const page = await kv.list({ start, end, limit: pageEntries });
+    const last = page.at(-1);
+    if (!last) return false;
+    const system = systemTable.charCodeAt(0);
+    if (page.some((entry) => entry.entryKey[0] !== system && !isPlain(entry))) return true;
+    start = afterEntry(last.entryKey);
+  }
+}
+
 async function sealRange(
   kv: Kv,
   sealer: ValueSealer,

@@ -111,6 +111,10 @@ describe('the client against the S3 edge', () => {
         checksum: Record<string, string>;
       };
       assert.deepEqual(Object.keys(described.checksum), [algorithm]);
+      const big = await makeFile('sum-big', randomBytes(17 * mebibyte));
+      await ok(['cp', '--checksum', algorithm, big, `${place}/big`]);
+      await ok(['pipe', '--checksum', algorithm, `${place}/pipe`], randomBytes(17 * mebibyte));
+      assert.match(await ok(['stat', `${place}/big`]), new RegExp(`Checksum +: ${algorithm}:`));
     });
   }
 
@@ -219,6 +223,21 @@ describe('the client against the S3 edge', () => {
     assert.ok(!/Signature=[0-9a-f]{8}/.test(shown));
   });
 
+  it('gives up the parts of an upload that is interrupted', async () => {
+    const place = await makeBucket();
+    const file = await makeFile('interrupted', randomBytes(20 * mebibyte));
+    const abort = new AbortController();
+    setTimeout(() => {
+      abort.abort('SIGINT');
+    }, 300);
+    const outcome = await runCommand(['cp', '--limit-upload', '1MiB/s', file, `${place}/x`], {
+      env: environment(),
+      signal: abort.signal,
+    });
+    assert.equal(outcome.code, 130);
+    assert.equal(await ok(['ls', '--incomplete', '--recursive', place]), '');
+  });
+
   it('shows a bar on a terminal and none in a pipe', async () => {
     const place = await makeBucket();
     const file = await makeFile('bar', randomBytes(1000));
@@ -271,4 +290,40 @@ describe('a download whose connection breaks', () => {
       await rm(folder, { recursive: true });
     }
   });
+});
+
+describe('object names from a server that is not trusted', () => {
+  for (const argv of [
+    ['cp', '--recursive', 't/bucket/', 'TARGET'],
+    ['mirror', 't/bucket', 'TARGET'],
+  ]) {
+    it(`cannot make ${argv[0]} write outside the target`, async () => {
+      const stub = new StubServer();
+      const host = await stub.listen();
+      const folder = await mkdtemp(path.join(tmpdir(), 'mc-names-'));
+      stub.answer = (seen, response) => {
+        if (seen.query.includes('list-type')) {
+          response.end(
+            '<ListBucketResult><Contents><Key>a/../../../outside</Key><Size>4</Size></Contents></ListBucketResult>',
+          );
+        } else if (seen.query === 'location=') response.end('<LocationConstraint/>');
+        else response.end(seen.method === 'HEAD' ? undefined : 'evil');
+      };
+      try {
+        const target = path.join(folder, 'one', 'two');
+        const env = { HOME: folder, MC_HOST_t: `http://someone:something@${host}` };
+        const words = argv.map((word) => (word === 'TARGET' ? target : word));
+        const outcome = await runCommand(words, { env });
+        assert.equal(outcome.code, 1);
+        assert.match(outcome.stderr, /cannot be a file below/);
+        assert.deepEqual(
+          (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('outside')),
+          [],
+        );
+      } finally {
+        await stub.close();
+        await rm(folder, { recursive: true });
+      }
+    });
+  }
 });

@@ -319,5 +319,5 @@ async function makeCertificate(): Promise<{ key: string; cert: string }> {
     ipAddresses: ['127.0.0.1'],
     isServer: true,
   });
-  return { key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), cert };
+  return { key: privateKey.export({ type: 'pkcs8', format: 'pem' }), cert };
 }

@@ -258,6 +258,8 @@ void describe('the wire', () => {
       [`/${freshBucket()}/k`, {}, 'NoSuchBucket'],
       [`/${bucket}/k`, { 'x-amz-server-side-encryption': 'AES192' }, 'InvalidArgument'],
       [`/${bucket}/k`, { 'content-md5': 'x' }, 'InvalidDigest'],
+      [`/${bucket}/expect`, { 'if-none-match': '*' }, 'PreconditionFailed'],
+      [`/${bucket}/absent`, { 'if-match': '*' }, 'NoSuchKey'],
       [`/${bucket}/k?partNumber=1&uploadId=nope`, {}, 'NoSuchUpload'],
     ] as const) {
       const bad = new RawConnection(at.port);

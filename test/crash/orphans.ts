@@ -12,10 +12,20 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openObjectStore } from '../../src/store/object-store.ts';
 import { rangeOf } from '../../src/store/keys.ts';
 import type { Kv } from '../../src/store/kv.ts';
-import { decodeObject, decodePart, type StoredBytes } from '../../src/store/records.ts';
+import {
+  decodeObject,
+  decodePart,
+  decodeParts,
+  type StoredBytes,
+} from '../../src/store/records.ts';
 import { listAll } from '../../src/store/usage.ts';
 
-type Named = { readonly inline: Set<string>; readonly blobs: Set<string>; encrypted: number };
+type Named = {
+  readonly inline: Set<string>;
+  readonly blobs: Set<string>;
+  readonly parts: Set<string>;
+  encrypted: number;
+};
 
 function note(named: Named, bytes: StoredBytes): void {
   if (bytes.place.kind === 'none') return;
@@ -23,21 +33,31 @@ function note(named: Named, bytes: StoredBytes): void {
 }
 
 async function readNamed(kv: Kv): Promise<Named> {
-  const named: Named = { inline: new Set(), blobs: new Set(), encrypted: 0 };
+  const named: Named = {
+    inline: new Set(),
+    blobs: new Set(),
+    parts: new Set(),
+    encrypted: 0,
+  };
   for await (const entry of listAll({ kv }, rangeOf('current'))) {
     const record = decodeObject(entry.value);
     if (record.envelope !== undefined) named.encrypted += 1;
-    for (const bytes of record.parts ?? (record.data === undefined ? [] : [record.data]))
-      note(named, bytes);
+    if (record.data !== undefined) note(named, record.data);
+    if (record.partsId !== undefined) named.parts.add(record.partsId);
+  }
+  for await (const entry of listAll({ kv }, rangeOf('parts'))) {
+    for (const part of decodeParts(entry.value)) note(named, part);
   }
   for await (const entry of listAll({ kv }, rangeOf('part'))) note(named, decodePart(entry.value));
   return named;
 }
 
-async function idsOf(kv: Kv, table: 'inline' | 'blob'): Promise<Set<string>> {
+async function idsOf(kv: Kv, table: 'inline' | 'blob' | 'parts'): Promise<Set<string>> {
   const ids = new Set<string>();
   for await (const entry of listAll({ kv }, rangeOf(table))) {
-    ids.add(Buffer.from(entry.entryKey.subarray(1)).toString('hex'));
+    const id = Buffer.from(entry.entryKey.subarray(1)).toString('hex');
+    // The entry without an id says when the metadata began.
+    if (id !== '') ids.add(id);
   }
   return ids;
 }
@@ -70,8 +90,9 @@ export async function findLeftovers(dataDir: string, kms: Kms | undefined): Prom
     await store.sweep({ withOrphans: true });
     await store.close();
     const named = await readNamed(kv);
-    const [inline, blobEntries, files] = [
+    const [inline, parts, blobEntries, files] = [
       await idsOf(kv, 'inline'),
+      await idsOf(kv, 'parts'),
       await idsOf(kv, 'blob'),
       await blobFiles(blobs),
     ];
@@ -81,6 +102,8 @@ export async function findLeftovers(dataDir: string, kms: Kms | undefined): Prom
     return [
       ...difference('inline value that no record names', inline, named.inline),
       ...difference('inline value missing', named.inline, inline),
+      ...difference('list of parts that no record names', parts, named.parts),
+      ...difference('list of parts missing', named.parts, parts),
       ...difference('blob file that no record names', files, named.blobs),
       ...difference('blob file missing', named.blobs, files),
       ...difference('blob entry without a file', blobEntries, files),

@@ -25,7 +25,7 @@ export function startLoad(
   const failures: string[] = [];
   const digests = new Map<string, string>();
   let requests = 0;
-  let isOver = false;
+  const state = { isOver: false };
   const send = async (call: Parameters<Store['client']['send']>[0]): Promise<S3TestAnswer> => {
     try {
       const answer = await store.client.send(call);
@@ -40,7 +40,7 @@ export function startLoad(
     }
   };
   const client = async (index: number): Promise<void> => {
-    for (let turn = 0; !isOver; turn += 1) {
+    for (let turn = 0; !state.isOver; turn += 1) {
       const target = `/bucket/load-${index}-${turn % 4}`;
       const body = randomBytes(turn % 9 === 0 ? 400 * kib : 2 * kib);
       const digest = createHash('md5').update(body).digest('hex');
@@ -67,7 +67,7 @@ export function startLoad(
     failures,
     count: () => requests,
     stop: async () => {
-      isOver = true;
+      state.isOver = true;
       await done;
       return digests;
     },

@@ -1,6 +1,7 @@
 // Looks into a stopped data directory: which file or entry holds the bytes of which object. Opens the real engines
 // below the sealing, so that a suite can change what an attacker with the disk could change.
 
+import { globSync } from 'node:fs';
 import path from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
@@ -69,7 +70,10 @@ function inlineKeyOf({ place }: StoredBytes): Buffer[] {
 }
 
 function fileOf(dataDir: string, { place }: StoredBytes): string[] {
-  return place.kind === 'blob' ? [path.join(dataDir, 'blobs', place.id.slice(-3), place.id)] : [];
+  if (place.kind !== 'blob') return [];
+  const found = globSync(path.join(dataDir, 'blobs', '**', place.id));
+  if (found.length !== 1) throw new Error(`the blob ${place.id} is in ${found.length} files`);
+  return found;
 }
 
 /** Gives the engine below the sealing to `change`, and closes it. */

@@ -1,8 +1,9 @@
 // The table of commands: names, arguments, flags, and the file that runs each. Help and dispatch read it,
 // and the reference page is checked against it.
 
-import type { FlagSpec } from './args.ts';
-import type { McContext } from './context.ts';
+import { adminCommands } from './admin-commands.ts';
+import { flag, many, option } from './command-spec.ts';
+import type { CommandSpec } from './command-spec.ts';
 import {
   attrFlag,
   checksumOption,
@@ -17,39 +18,6 @@ import {
   tagsFlag,
   versionIdFlag,
 } from './flags.ts';
-
-export type CommandRun = (context: McContext, args: readonly string[]) => Promise<void>;
-
-/** A command that runs, or one that holds others. */
-export type CommandSpec = {
-  readonly name: string;
-  readonly aliases?: readonly string[];
-  readonly summary: string;
-  readonly isHidden?: boolean;
-} & (
-  | { readonly commands: readonly CommandSpec[] }
-  | {
-      /** The arguments, as help shows them. */
-      readonly usage: string;
-      readonly argsMin: number;
-      readonly argsMax: number;
-      readonly flags: readonly FlagSpec[];
-      load(): Promise<CommandRun>;
-    }
-);
-
-const many = 1_000_000;
-const flag = (name: string, help: string, aliases: readonly string[] = []): FlagSpec => ({
-  name,
-  help,
-  kind: 'boolean',
-  aliases,
-});
-const option = (
-  name: string,
-  help: string,
-  more: { aliases?: readonly string[]; kind?: 'text' | 'number' | 'list' } = {},
-): FlagSpec => ({ name, help, kind: more.kind ?? 'text', aliases: more.aliases ?? [] });
 
 const aliasCommands: readonly CommandSpec[] = [
   {
@@ -134,106 +102,6 @@ const encryptCommands: readonly CommandSpec[] = [
     argsMax: 1,
     flags: [],
     load: async () => (await import('./commands/encrypt.ts')).runEncryptInfo,
-  },
-];
-
-const serviceCommands: readonly CommandSpec[] = [
-  {
-    name: 'restart',
-    summary: 'restart the server; its environment file is read again',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [
-      flag('wait', 'wait until the server is ready', ['w']),
-      flag('dry-run', 'only ask'),
-      option('wait-timeout', 'how long --wait waits (default 5m)'),
-    ],
-    load: async () => (await import('./commands/admin-service.ts')).runServiceRestart,
-  },
-  {
-    name: 'unfreeze',
-    summary: 'let S3 requests go on',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/admin-service.ts')).runServiceUnfreeze,
-  },
-  {
-    name: 'stop',
-    summary: 'stop the server',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/admin-service.ts')).runServiceStop,
-  },
-  {
-    name: 'freeze',
-    summary: 'hold S3 requests back',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/admin-service.ts')).runServiceFreeze,
-  },
-];
-
-const keyCommands: readonly CommandSpec[] = [
-  {
-    name: 'create',
-    summary: 'create a master key',
-    usage: 'TARGET KEY',
-    argsMin: 2,
-    argsMax: 2,
-    flags: [],
-    load: async () => (await import('./commands/admin-kms.ts')).runKeyCreate,
-  },
-  {
-    name: 'status',
-    summary: 'test a master key',
-    usage: 'TARGET [KEY]',
-    argsMin: 1,
-    argsMax: 2,
-    flags: [],
-    load: async () => (await import('./commands/admin-kms.ts')).runKeyStatus,
-  },
-  {
-    name: 'list',
-    summary: 'show the master keys',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/admin-kms.ts')).runKeyList,
-  },
-  {
-    name: 'info',
-    summary: 'show what a master key protects',
-    usage: 'TARGET KEY',
-    argsMin: 2,
-    argsMax: 2,
-    flags: [],
-    load: async () => (await import('./commands/admin-kms.ts')).runKeyInfo,
-  },
-];
-
-const adminCommands: readonly CommandSpec[] = [
-  { name: 'service', summary: 'restart or stop a server', commands: serviceCommands },
-  {
-    name: 'info',
-    summary: 'show a server and its drives',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [flag('offline', 'only what is offline')],
-    load: async () => (await import('./commands/admin-info.ts')).runAdminInfo,
-  },
-  {
-    name: 'kms',
-    summary: 'manage the key service behind a server',
-    commands: [{ name: 'key', summary: 'manage master keys', commands: keyCommands }],
   },
 ];
 

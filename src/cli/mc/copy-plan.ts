@@ -7,7 +7,7 @@ import path from 'node:path';
 import { aliasOf, baseName, openS3, parseTarget, s3Text } from './context.ts';
 import type { McContext, S3Target, Target } from './context.ts';
 import { invalidArguments, McError } from './error.ts';
-import { statLocal, walkLocal } from './local.ts';
+import { placeBelow, statLocal, walkLocal } from './local.ts';
 import type { ObjectInfo } from './s3-objects.ts';
 import { headBucket, headObject, isFolder } from './s3-objects.ts';
 import type { S3Client } from './s3-client.ts';
@@ -170,7 +170,7 @@ async function* findObjects(context: McContext, source: S3Target): AsyncGenerato
 /** The place of `name` below the target, or the target itself for an empty name. */
 async function placeAt(context: McContext, target: Target, name: string): Promise<CopySide> {
   if (target.kind === 'local') {
-    const text = name === '' ? target.text : path.join(target.text, name);
+    const text = name === '' ? target.text : placeBelow(target.text, name);
     return { kind: 'local', path: path.resolve(text), text };
   }
   const client = await openS3(context, target.alias);

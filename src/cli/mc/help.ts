@@ -1,7 +1,7 @@
 // Help texts, made from the table of commands.
 
 import type { FlagSpec } from './args.ts';
-import type { CommandSpec } from './commands.ts';
+import type { CommandSpec } from './command-spec.ts';
 import { globalFlags } from './flags.ts';
 
 /** Help of a command that holds others, or of the program. */

@@ -37,6 +37,8 @@ export type HttpRequest = {
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
   /** Time for the answer's headers. */
   readonly timeoutMs?: number;
+  /** Instead of the command's own signal: for cleaning up after an interrupt. */
+  readonly signal?: AbortSignal;
 };
 
 export type HttpResponse = {
@@ -75,7 +77,7 @@ export class Http {
         path: request.target,
         headers,
         body: (this.#slowed(request.body) as Dispatcher.DispatchOptions['body']) ?? null,
-        signal: settings.signal,
+        signal: request.signal ?? settings.signal,
         reset: false, // a HEAD keeps its connection
         headersTimeout: request.timeoutMs ?? answerTimeoutMs,
         bodyTimeout: answerTimeoutMs,

@@ -24,6 +24,20 @@ export function listLocalPath(text: string): string {
   return path.resolve(text);
 }
 
+/**
+ * The place of a listed name below a folder. Throws `local` for a name that would leave the folder: object
+ * names come from a server and may hold `..`.
+ */
+export function placeBelow(folder: string, name: string): string {
+  const place = path.join(folder, name);
+  const below = path.relative(path.resolve(folder), path.resolve(place));
+  const isOutside = below === '' || below === '..' || below.startsWith(`..${path.sep}`);
+  if (isOutside || path.isAbsolute(below) || name.includes('\0')) {
+    throw new McError('local', `Object name \`${name}\` cannot be a file below \`${folder}\`.`);
+  }
+  return place;
+}
+
 /** Throws `local-missing`. */
 export async function statLocal(file: string): Promise<Stats> {
   try {

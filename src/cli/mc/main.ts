@@ -7,7 +7,7 @@ import type { CliIo } from '../io.ts';
 import { parseArguments } from './args.ts';
 import type { Flags, ParsedArguments } from './args.ts';
 import { commands, missingCommands } from './commands.ts';
-import type { CommandSpec } from './commands.ts';
+import type { CommandSpec } from './command-spec.ts';
 import { AliasStore, configFolder } from './config.ts';
 import type { McContext } from './context.ts';
 import { McError, toMcError } from './error.ts';

@@ -16,6 +16,7 @@ export class Progress {
   #totalBytes = 0;
   #doneBytes = 0;
   #caption = '';
+  #isShown = false;
 
   constructor(out: Output, stream: Writable) {
     this.#out = out;
@@ -30,7 +31,6 @@ export class Progress {
       stopOnComplete: false,
       fps: 5,
     });
-    this.#bar.start(0, 0, this.#payload());
   }
 
   get doneBytes(): number {
@@ -44,7 +44,9 @@ export class Progress {
   /** More work was found. */
   addTotal(bytes: number): void {
     this.#totalBytes += bytes;
-    this.#bar?.setTotal(this.#totalBytes);
+    if (this.#isShown) this.#bar?.setTotal(this.#totalBytes);
+    else this.#bar?.start(this.#totalBytes, this.#doneBytes, this.#payload());
+    this.#isShown = true;
   }
 
   add(bytes: number): void {

@@ -41,6 +41,8 @@ export type S3Request = {
   /** Anything else is an error. Default: 200, 204, 206. */
   readonly statuses?: readonly number[];
   readonly regionOverride?: string;
+  /** Also sent after an interrupt, once and with little patience. */
+  readonly isCleanup?: boolean;
 };
 
 export type S3ClientDeps = {
@@ -54,6 +56,7 @@ export type S3ClientDeps = {
 
 const documentBytesMax = 16 * 1024 * 1024;
 const defaultRegion = 'us-east-1';
+const cleanupMs = 5000;
 
 /** A client of one alias. */
 export class S3Client {
@@ -81,7 +84,8 @@ export class S3Client {
   /** Sends a request and leaves the body to the caller, who must read or destroy it. */
   async send(request: S3Request): Promise<HttpResponse> {
     const region = await this.#regionFor(request);
-    const rules = { signal: this.#deps.signal, isRetried: isS3Retried };
+    const isRetried = request.isCleanup === true ? () => false : isS3Retried;
+    const rules = { signal: this.#deps.signal, isRetried };
     return withRetries(rules, async () => {
       try {
         return await this.#attempt(request, region);
@@ -169,6 +173,7 @@ export class S3Client {
       target,
       headers,
       ...(body === undefined ? {} : { body }),
+      ...(request.isCleanup === true ? { signal: AbortSignal.timeout(cleanupMs) } : {}),
     });
     if ((request.statuses ?? [200, 204, 206]).includes(response.status)) return response;
     throw await readServerError(response, {

@@ -98,9 +98,12 @@ async function putParts(
       const sizeBytes = Math.min(options.partBytes, source.sizeBytes - start);
       const open = countedBody(() => source.open({ start, sizeBytes }), options.count);
       const body = withChecksum({ sizeBytes, open }, options.checksum);
-      parts[index] = await uploadPart(target, { uploadId, number: index + 1, body }, options);
+      const part = await uploadPart(target, { uploadId, number: index + 1, body }, options);
+      const checksum = body.sentChecksum?.();
+      parts[index] = { ...part, ...(checksum === undefined ? {} : { checksum }) };
     });
-    await completeUpload(target, { uploadId, parts }, options);
+    const sums = options.checksum === undefined ? {} : { checksum: options.checksum };
+    await completeUpload(target, { uploadId, parts, ...sums }, options);
   } catch (error) {
     await abortUpload(target, uploadId);
     throw error;
@@ -154,7 +157,7 @@ export async function initiateUpload(
       'content-type': 'application/octet-stream',
       ...options.headers,
       ...options.sse.forWrite(target.text),
-      ...(options.checksum === undefined ? {} : { 'x-amz-checksum-algorithm': options.checksum }),
+      ...checksumKind(options.checksum),
     },
     statuses: [200],
   });
@@ -207,7 +210,7 @@ export async function completeUpload(
     headers: {
       'content-type': 'application/octet-stream',
       ...options.sse.forWrite(target.text),
-      ...(checksum === undefined ? {} : { [checksumHeader(checksum)]: composite(checksum, parts) }),
+      ...compositeHeader(checksum, parts),
     },
     body: Buffer.from(document),
     statuses: [200],
@@ -219,25 +222,49 @@ export async function completeUpload(
 /** Gives the parts of an upload back. Never throws: the failure that led here is the one to report. */
 export async function abortUpload(target: UploadTarget, uploadId: string): Promise<void> {
   const { client, bucket, key } = target;
-  const query = { uploadId };
   await client
-    .call({ method: 'DELETE', bucket, key, query, statuses: [204] })
+    .call({
+      method: 'DELETE',
+      bucket,
+      key,
+      query: { uploadId },
+      statuses: [204],
+      isCleanup: true,
+    })
     .catch(() => undefined);
 }
 
+/** CRC64NVME is always a checksum of the whole object, which the server puts together from the parts'. */
+function checksumKind(algorithm: ChecksumAlgorithm | undefined): Record<string, string> {
+  if (algorithm === undefined) return {};
+  const type = algorithm === 'CRC64NVME' ? { 'x-amz-checksum-type': 'FULL_OBJECT' } : {};
+  return { 'x-amz-checksum-algorithm': algorithm, ...type };
+}
+
 /** The checksum over the parts' checksums, without the count of parts. */
-function composite(algorithm: ChecksumAlgorithm, parts: readonly Part[]): string {
+function compositeHeader(
+  algorithm: ChecksumAlgorithm | undefined,
+  parts: readonly Part[],
+): Record<string, string> {
+  if (algorithm === undefined || algorithm === 'CRC64NVME') return {};
   const digests = parts.map((part) => Buffer.from(part.checksum ?? '', 'base64'));
-  return checksumOf(algorithm, Buffer.concat(digests)).toString('base64');
+  const digest = checksumOf(algorithm, Buffer.concat(digests)).toString('base64');
+  return { [checksumHeader(algorithm)]: digest };
 }
 
 function checksumHeader(algorithm: ChecksumAlgorithm): string {
   return `x-amz-checksum-${algorithm.toLowerCase()}`;
 }
 
-function withChecksum(body: Body, algorithm: ChecksumAlgorithm | undefined): Body {
+type CheckedBody = Body & {
+  /** The checksum that ended the last complete reading, base64. */
+  sentChecksum?(): string;
+};
+
+function withChecksum(body: Body, algorithm: ChecksumAlgorithm | undefined): CheckedBody {
   if (algorithm === undefined) return body;
   let state = createChecksum(algorithm);
+  let sent = '';
   return {
     sizeBytes: body.sizeBytes,
     async *open() {
@@ -249,9 +276,13 @@ function withChecksum(body: Body, algorithm: ChecksumAlgorithm | undefined): Bod
     },
     trailer: {
       name: checksumHeader(algorithm),
-      value: () => state.digest().toString('base64'),
+      value: () => {
+        sent = state.digest().toString('base64');
+        return sent;
+      },
       valueLength: Math.ceil(checksumBytes[algorithm] / 3) * 4,
     },
+    sentChecksum: () => sent,
   };
 }
 

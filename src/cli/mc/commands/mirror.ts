@@ -12,7 +12,7 @@ import type { RunOptions } from '../copy-run.ts';
 import { invalidArguments, McError, toMcError } from '../error.ts';
 import { Failure } from '../failure.ts';
 import { matchesGlob } from '../glob.ts';
-import { statLocal } from '../local.ts';
+import { placeBelow, statLocal } from '../local.ts';
 import { checksumFlag, objectHeaders } from '../object-headers.ts';
 import { forEachLimited } from '../pool.ts';
 import { Progress } from '../progress.ts';
@@ -198,7 +198,7 @@ function printMirrored(
 async function toItem(context: McContext, target: Target, first: Placed): Promise<CopyItem> {
   let side: CopySide;
   if (target.kind === 'local') {
-    const text = path.join(target.text, first.name);
+    const text = placeBelow(target.text, first.name);
     side = { kind: 'local', path: path.resolve(text), text };
   } else {
     const client = await openS3(context, target.alias);

@@ -9,7 +9,7 @@ import { downloadObject } from '../copy-run.ts';
 import { readObject } from '../download.ts';
 import { invalidArguments, McError, toMcError } from '../error.ts';
 import { Failure } from '../failure.ts';
-import { statLocal } from '../local.ts';
+import { placeBelow, statLocal } from '../local.ts';
 import { Progress } from '../progress.ts';
 import { headObject } from '../s3-objects.ts';
 import { checkBucketName } from '../s3-client.ts';
@@ -126,7 +126,7 @@ export async function runGet(context: McContext, args: readonly string[]): Promi
   const isFolder =
     /[/\\]$/.test(to) ||
     (await statLocal(target.path).catch(() => undefined))?.isDirectory() === true;
-  const text = isFolder ? path.join(to, baseName(source.key)) : to;
+  const text = isFolder ? placeBelow(to, baseName(source.key)) : to;
   const client = await openS3(context, source.alias);
   const versionId = context.flags.find('version-id');
   const side = {
