@@ -83,7 +83,12 @@ type Setup = {
 async function start(setup: Setup) {
   const acts: ServiceAction[] = [];
   const store = {
-    totals: async () => ({ buckets: 1, objects: 2, bytes: 3 }),
+    totals: async () => ({
+      buckets: 1,
+      objects: 2,
+      bytes: 3,
+      byBucket: new Map([['photos', { objects: 2, bytes: 3 }]]),
+    }),
     keyUsage: async () => ({ objects: 4, bytes: 5 }),
   } as unknown as ObjectStore; // The handlers under test use nothing else of it.
   const parts: AdminParts = {

@@ -1,6 +1,6 @@
 // Chunks of any size in, runs of exactly the wanted size out, copying only what straddles two
 // chunks and must be contiguous. It holds references to the chunks, so a source must not reuse a
-// chunk that it has given out.
+// chunk that it has given out before `detach` was called.
 
 /** A first-in, first-out queue of bytes. Taking more than `length` is a mistake of the caller. */
 export class ByteQueue {
@@ -59,6 +59,13 @@ export class ByteQueue {
     }
     this.#length -= count;
     return pieces;
+  }
+
+  /** Copies what waits, so that the chunks pushed so far may be reused by whoever made them. */
+  detach(): void {
+    if (this.#length === 0) return;
+    const copy = Buffer.concat(this.takePieces(this.#length));
+    this.push(copy);
   }
 
   #advance(chunk: Uint8Array, size: number): void {

@@ -10,6 +10,7 @@ import {
   type DecipherGCM,
   type KeyObject,
 } from 'node:crypto';
+import { freeBytes } from '../base/bytes.ts';
 
 /** A secret key: its bytes, or a `KeyObject` holding them. */
 export type AeadKey = Uint8Array | KeyObject;
@@ -47,6 +48,7 @@ export function sealInto(
     const sealed = cipher.update(piece);
     target.bytes.set(sealed, offset);
     offset += sealed.length;
+    freeBytes(sealed);
   }
   cipher.final();
   target.bytes.set(cipher.getAuthTag(), offset);

@@ -7,6 +7,7 @@
 
 import assert from 'node:assert/strict';
 import { randomFillSync } from 'node:crypto';
+import { freeBytes } from '../base/bytes.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { type AeadCipher, type AeadKey, keyBytes, nonceBytes } from './cipher.ts';
 import {
@@ -47,6 +48,10 @@ export type OpenOptions = {
 export type OpenStreamOptions = OpenOptions & {
   /** The input may end before the final package: a range that stops early. Default false. */
   readonly isPartial?: boolean;
+  /** The source reuses a chunk's memory once the next is asked for. Default false. */
+  readonly isSourceTransient?: boolean;
+  /** The consumer is done with each chunk when it asks for the next: its memory is freed then. Default false. */
+  readonly freesChunks?: boolean;
 };
 
 /** The whole plaintext as one stream. The key has 32 bytes and is used for no other stream. */
@@ -170,7 +175,12 @@ export async function* openDareStream(
   for await (const chunk of source) {
     queue.push(chunk);
     // Only the last package may be shorter (2.0); one that says its own size (1.0) is never longer.
-    while (queue.length >= packageBytesMax) yield openNext();
+    while (queue.length >= packageBytesMax) {
+      const plaintext = openNext();
+      yield plaintext;
+      if (options.freesChunks === true) freeBytes(plaintext);
+    }
+    if (options.isSourceTransient === true) queue.detach();
   }
   while (queue.length > 0) yield openNext();
   if (!opener.mayEnd && options.isPartial !== true) throw new DareError('unexpected-end');

@@ -3,7 +3,7 @@
 //
 // A write goes to its final name at once (nobody knows the id yet), mode 0600, and resolves after the file
 // and its directory are synced. Whatever fails removes the file again. Memory is bounded: a write holds
-// about two megabytes of its source's chunks, a read two chunks of a megabyte.
+// about two megabytes of its source's chunks, a read two chunks of a quarter megabyte.
 
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, opendir, stat, unlink } from 'node:fs/promises';
@@ -14,15 +14,21 @@ import {
   type BlobId,
   type BlobRange,
   type BlobReader,
+  type BlobReadOptions,
   type BlobStore,
+  type BlobWriteOptions,
 } from '../store/blob-store.ts';
+import { freeBytes } from '../base/bytes.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 
 const fanOutCharacters = 2;
 /** Chunks are gathered to this size, or number, before they go to the file. */
 const writeBytesMin = 512 * 1024;
 const writeChunksMax = 512;
-const readBytesMax = 1024 * 1024;
+/** A multiple of the stored size of one package, so that sealed chunks end where packages do. */
+const readBytesMax = 4 * 65_568;
+/** Buffers that wait to be reused by readers whose consumers allow it. */
+const spareBuffersMax = 64;
 const idPattern = /^[0-9a-z-]{1,64}$/;
 
 /**
@@ -45,17 +51,22 @@ class FileBlobStore implements BlobStore {
   readonly #sync: DirectorySync;
   /** Fan-out directories known to exist durably, with the running creation of the others. */
   readonly #folders = new Map<string, Promise<void>>();
+  readonly #spare = new SpareBuffers();
 
   constructor(dir: string, sync: DirectorySync) {
     this.#dir = dir;
     this.#sync = sync;
   }
 
-  async write(id: BlobId, source: AsyncIterable<Uint8Array>): Promise<number> {
+  async write(
+    id: BlobId,
+    source: AsyncIterable<Uint8Array>,
+    options: BlobWriteOptions = {},
+  ): Promise<number> {
     const { folder, path } = this.#place(id);
     const file = await this.#create(folder, path, id);
     try {
-      const sizeBytes = await writeSynced(file, source, id);
+      const sizeBytes = await writeSynced(file, { id, source, ...options });
       await this.#sync(folder).catch((error: unknown) => {
         throw toBlobError(error, `cannot write the directory of the blob ${id}`);
       });
@@ -67,10 +78,12 @@ class FileBlobStore implements BlobStore {
     }
   }
 
-  async read(id: BlobId, range: BlobRange): Promise<BlobReader> {
+  async read(id: BlobId, range: BlobRange, options: BlobReadOptions = {}): Promise<BlobReader> {
     const { path } = this.#place(id);
     try {
-      return new FileReader(await open(path, constants.O_RDONLY), id, range);
+      const file = await open(path, constants.O_RDONLY);
+      const buffers = options.isTransient === true ? this.#spare : undefined;
+      return new FileReader(file, { id, range, buffers });
     } catch (error) {
       throw toBlobError(error, `cannot open the blob ${id}`);
     }
@@ -143,16 +156,17 @@ async function makeDirectory(dir: string): Promise<void> {
   }
 }
 
+type WriteJob = BlobWriteOptions & {
+  readonly id: BlobId;
+  readonly source: AsyncIterable<Uint8Array>;
+};
+
 /** Writes, syncs and closes the file. */
-async function writeSynced(
-  file: FileHandle,
-  source: AsyncIterable<Uint8Array>,
-  id: BlobId,
-): Promise<number> {
+async function writeSynced(file: FileHandle, job: WriteJob): Promise<number> {
   try {
-    const sizeBytes = await writeAll(file, source, id);
+    const sizeBytes = await writeAll(file, job);
     await file.datasync().catch((error: unknown) => {
-      throw toBlobError(error, `cannot write the blob ${id}`);
+      throw toBlobError(error, `cannot write the blob ${job.id}`);
     });
     return sizeBytes;
   } finally {
@@ -164,18 +178,14 @@ async function writeSynced(
  * Gathers chunks and writes them in few vectored writes, each while the source makes the next chunks. Nothing
  * is copied. Returns the number of bytes.
  */
-async function writeAll(
-  file: FileHandle,
-  source: AsyncIterable<Uint8Array>,
-  id: BlobId,
-): Promise<number> {
+async function writeAll(file: FileHandle, { id, source, ownsChunks }: WriteJob): Promise<number> {
   let sizeBytes = 0;
   let waiting: Uint8Array[] = [];
   let waitingBytes = 0;
   let running: Promise<void> = Promise.resolve();
   const flush = async (): Promise<void> => {
     await running;
-    running = writeFully(file, waiting, id);
+    running = writeFully(file, waiting, { id, ownsChunks: ownsChunks === true });
     // A failure is seen at the next flush, or at the end.
     running.catch(() => undefined);
     sizeBytes += waitingBytes;
@@ -198,7 +208,11 @@ async function writeAll(
 }
 
 /** A write may take less than asked (a full disk does that); goes on until all is written or it fails. */
-async function writeFully(file: FileHandle, chunks: Uint8Array[], id: BlobId): Promise<void> {
+async function writeFully(
+  file: FileHandle,
+  chunks: Uint8Array[],
+  { id, ownsChunks }: { readonly id: BlobId; readonly ownsChunks: boolean },
+): Promise<void> {
   let left = chunks;
   while (left.length > 0) {
     let { bytesWritten } = await file.writev(left).catch((error: unknown) => {
@@ -212,24 +226,47 @@ async function writeFully(file: FileHandle, chunks: Uint8Array[], id: BlobId): P
     }
     left = rest;
   }
+  if (ownsChunks) for (const chunk of chunks) freeBytes(chunk);
+}
+
+/** Buffers of one size that go from reader to reader. */
+class SpareBuffers {
+  readonly #buffers: Buffer[] = [];
+
+  take(): Buffer {
+    return this.#buffers.pop() ?? Buffer.allocUnsafeSlow(readBytesMax);
+  }
+
+  give(buffer: Buffer): void {
+    if (this.#buffers.length < spareBuffersMax) this.#buffers.push(buffer);
+  }
 }
 
 class FileReader implements BlobReader {
   readonly #file: FileHandle;
   readonly #id: BlobId;
   readonly #range: BlobRange;
+  /** Where the buffers come from and go to; undefined: every chunk is a buffer of its own. */
+  readonly #buffers: SpareBuffers | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(file: FileHandle, id: BlobId, range: BlobRange) {
+  constructor(
+    file: FileHandle,
+    of: {
+      readonly id: BlobId;
+      readonly range: BlobRange;
+      readonly buffers: SpareBuffers | undefined;
+    },
+  ) {
     this.#file = file;
-    this.#id = id;
-    this.#range = range;
+    this.#id = of.id;
+    this.#range = of.range;
+    this.#buffers = of.buffers;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     const { start, end } = this.#range;
-    // The next chunk is read while the consumer works on the last one. Every chunk is a fresh buffer, so
-    // that a consumer may hand it on to a socket or a cipher and ask for more.
+    // The next chunk is read while the consumer works on the last one.
     const readNext = (position: number): Promise<Buffer> =>
       this.#read(Math.min(readBytesMax, end - position), position);
     let pending = start < end ? readNext(start) : undefined;
@@ -241,11 +278,18 @@ class FileReader implements BlobReader {
         // A failure while the consumer works is reported when it asks for the next chunk.
         pending?.catch(() => undefined);
         yield chunk;
+        this.#giveBack(chunk);
       }
     } finally {
-      await pending?.catch(() => undefined);
+      const last = await pending?.catch(() => undefined);
+      if (last) this.#giveBack(last);
       await this.close();
     }
+  }
+
+  /** Only of buffers that nothing reads into and nobody reads from any more. */
+  #giveBack(chunk: Buffer): void {
+    this.#buffers?.give(Buffer.from(chunk.buffer));
   }
 
   close(): Promise<void> {
@@ -254,7 +298,7 @@ class FileReader implements BlobReader {
   }
 
   async #read(length: number, position: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(length);
+    const buffer = this.#buffers?.take().subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
     let filled = 0;
     while (filled < length) {
       const { bytesRead } = await this.#file

@@ -41,7 +41,13 @@ void test('errors of the key service name the key and nothing else', () => {
   );
   assert.equal(shown(new KmsError('not-authorized', '')).line, '403 kms:NotAuthorized');
   assert.equal(shown(new KmsError('unreachable', '')).line, '503 ServiceUnavailable');
-  assert.equal(shown(new KmsError('unreachable', '')).headers['retry-after'], '5');
+  const unreachable = shown(new KmsError('unreachable', ''));
+  assert.equal(unreachable.headers['retry-after'], '5');
+  assert.match(unreachable.message, /cannot be reached/);
+  const refused = shown(new KmsError('failed', 'inner text'));
+  assert.equal(refused.line, '503 ServiceUnavailable');
+  assert.equal(refused.headers['retry-after'], undefined);
+  assert.match(refused.message, /answers with an error/);
 });
 
 void test('what nobody expected is an internal error that tells nothing', () => {

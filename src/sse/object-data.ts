@@ -101,17 +101,26 @@ export function sliceOf(plainBytes: number, range: DataRange): DataSlice {
 export async function* openDataStream(
   key: Uint8Array,
   source: AsyncIterable<Uint8Array>,
-  slice: DataSlice & { readonly lengthBytes: number; readonly nonce?: Uint8Array },
+  slice: DataSlice & {
+    readonly lengthBytes: number;
+    readonly nonce?: Uint8Array;
+    /** The source reuses a chunk's memory once the next is asked for. */
+    readonly isSourceTransient?: boolean;
+    /** The consumer is done with each chunk when it asks for the next. */
+    readonly freesChunks?: boolean;
+  },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let skipBytes = slice.skipBytes;
   let leftBytes = slice.lengthBytes;
   try {
-    const { sequence, isPartial, nonce } = slice;
+    const { sequence, isPartial, nonce, isSourceTransient = false, freesChunks = false } = slice;
     const checked = nonce ? withNonce(source, nonce) : source;
     for await (const chunk of openDareStream(key, checked, {
       sequence,
       isPartial,
       minVersion: 2,
+      isSourceTransient,
+      freesChunks,
     })) {
       const from = Math.min(skipBytes, chunk.length);
       const to = Math.min(chunk.length, from + leftBytes);
@@ -136,7 +145,9 @@ async function* withNonce(
       yield chunk;
       continue;
     }
-    head = head.length === 0 ? asBuffer(chunk) : Buffer.concat([head, chunk]);
+    // What is kept beyond this turn is a copy: the source may reuse the chunk.
+    const isEnough: boolean = head.length === 0 && chunk.length >= headerBytes;
+    head = isEnough ? asBuffer(chunk) : Buffer.concat([head, chunk]);
     if (head.length < headerBytes) continue;
     assertNonce(head, nonce);
     yield head;

@@ -20,19 +20,30 @@ export interface BlobStore {
    * Writes the chunks of `source` in order. Returns the number of bytes. Memory is bounded. The source must not
    * change a chunk after it gave it out.
    */
-  write(id: BlobId, source: AsyncIterable<Uint8Array>): Promise<number>;
+  write(id: BlobId, source: AsyncIterable<Uint8Array>, options?: BlobWriteOptions): Promise<number>;
   /**
    * Opens the blob at once (an absent blob rejects here, before any byte) and reads the range with
    * bounded memory; a shorter blob than the range makes the iteration fail with `truncated`. The reader
-   * must be iterated to its end or closed. Chunks belong to the consumer and are never reused.
+   * must be iterated to its end or closed. Chunks belong to the consumer and are never reused,
+   * unless it asks for `isTransient`.
    */
-  read(id: BlobId, range: BlobRange): Promise<BlobReader>;
+  read(id: BlobId, range: BlobRange, options?: BlobReadOptions): Promise<BlobReader>;
   /** Removing an absent blob is not an error. Readers already open are not disturbed. */
   remove(id: BlobId): Promise<void>;
   /** Every blob in any order, with the time it was last written, for the sweep. */
   list(): AsyncIterable<{ readonly id: BlobId; readonly modifiedMs: number }>;
   close(): Promise<void>;
 }
+
+export type BlobWriteOptions = {
+  /** True when nobody else uses the chunks: their memory may be given back once they are written. */
+  readonly ownsChunks?: boolean;
+};
+
+export type BlobReadOptions = {
+  /** True when the consumer is done with each chunk when it asks for the next: its memory is then reused. */
+  readonly isTransient?: boolean;
+};
 
 export interface BlobReader extends AsyncIterable<Uint8Array> {
   /** Frees the file handle; harmless after the end. */

@@ -123,7 +123,7 @@ async function storeWhole(
   if (stored.length <= context.settings.inlineMaxBytes) {
     return { ...result, place: { kind: 'inline', id }, inlineBytes: stored };
   }
-  await context.blobs.write(id, once(stored));
+  await context.blobs.write(id, once(stored), { ownsChunks: dataKey !== undefined });
   return { ...result, place: { kind: 'blob', id }, inlineBytes: undefined };
 }
 
@@ -137,7 +137,10 @@ async function storeStream(
   const id = context.createId();
   const nonce = dataKey && createDataNonce();
   const stored = dataKey && nonce ? sealDataStream(dataKey, source, nonce) : source;
-  const storedBytes = await context.blobs.write(id, stored);
+  const storedBytes = await context.blobs.write(id, stored, {
+    // What comes out of the cipher is used by nobody else.
+    ownsChunks: dataKey !== undefined,
+  });
   const result = digests.result();
   const expectedBytes = dataKey ? sealedDataSize(result.sizeBytes) : result.sizeBytes;
   if (storedBytes !== expectedBytes) throw new Error('a blob was written with a wrong size');

@@ -96,15 +96,22 @@ withStore('attributes and checksums come back', async ({ store }) => {
   const opened = await store.openObject({ bucket: 'bucket', key: 'key' });
   assert.deepEqual(opened.info, info);
   assert.deepEqual(opened.info.attributes, attributes);
-  const kept = { algorithm: 'CRC64NVME', type: 'FULL_OBJECT', value: 'jSnVw/bqjr4=' };
-  assert.deepEqual(opened.info.checksum, kept);
+  const found = { algorithm: 'CRC64NVME', type: 'FULL_OBJECT', value: 'jSnVw/bqjr4=' };
+  assert.deepEqual(opened.info.checksum, found);
   const changed = { ...attributes, userMetadata: { other: 'x' } };
-  await store.replaceAttributes({ bucket: 'bucket', key: 'key', attributes: changed });
+  const replaced = await store.replaceAttributes({ expected: info, attributes: changed });
   const again = await store.openObject({ bucket: 'bucket', key: 'key', willRead: true });
   assert.deepEqual(again.info.attributes, changed);
   assert.deepEqual(await bytesOf(await again.read()), body);
-  const missing = { bucket: 'bucket', key: 'missing', attributes };
+  const missing = { expected: { ...info, key: 'missing' }, attributes };
   await assert.rejects(store.replaceAttributes(missing), hasCode('NoSuchKey'));
+  const stale = { expected: info, attributes };
+  await assert.rejects(store.replaceAttributes(stale), hasCode('PreconditionFailed'));
+  await put(store, 'key', Buffer.from('other bytes'), { attributes: changed });
+  const old = { expected: replaced, attributes };
+  await assert.rejects(store.replaceAttributes(old), hasCode('PreconditionFailed'));
+  const kept = await store.openObject({ bucket: 'bucket', key: 'key' });
+  assert.deepEqual(kept.info.attributes, changed);
 });
 
 withStore(
@@ -289,7 +296,8 @@ withStore(
       assert.deepEqual(kms.calls, { generate: 1, decrypt: 0 });
       await bytesOf(await read());
       assert.deepEqual(kms.calls, { generate: 1, decrypt: 1 });
-      await store.replaceAttributes({ bucket: 'bucket', key: 'key', attributes: plainAttributes });
+      const { info } = await store.openObject({ bucket: 'bucket', key: 'key' });
+      await store.replaceAttributes({ expected: info, attributes: plainAttributes });
       await store.deleteObject({ bucket: 'bucket', key: 'key' });
       assert.deepEqual(kms.calls, { generate: 1, decrypt: 1 });
     }
@@ -405,8 +413,16 @@ withStore(
 
 withStore('totals count everything', async ({ store, clock }) => {
   await put(store, 'a', randomBytes(100));
-  assert.deepEqual(await store.totals(), { buckets: 1, objects: 1, bytes: 100 });
+  const first = { objects: 1, bytes: 100 };
+  const usage = async () => {
+    const { byBucket, ...all } = await store.totals();
+    return { ...all, byBucket: Object.fromEntries(byBucket) };
+  };
+  assert.deepEqual(await usage(), { buckets: 1, ...first, byBucket: { bucket: first } });
   await put(store, 'b', randomBytes(200_000), { encryption: 'sse-s3' });
+  await store.createBucket({ name: 'empty', owner: 'o', location: '' });
   clock.aheadMs = 61_000;
-  assert.deepEqual(await store.totals(), { buckets: 1, objects: 2, bytes: 200_100 });
+  const both = { objects: 2, bytes: 200_100 };
+  const byBucket = { bucket: both, empty: { objects: 0, bytes: 0 } };
+  assert.deepEqual(await usage(), { buckets: 2, ...both, byBucket });
 });

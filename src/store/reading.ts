@@ -10,7 +10,7 @@ import {
   sliceOf,
 } from '../sse/object-data.ts';
 import { openSseS3Key } from '../sse/sse-s3.ts';
-import type { BlobReader } from './blob-store.ts';
+import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 import { inlineEntry } from './keys.ts';
 import { type ObjectRecord, type StoredBytes, toObjectInfo } from './records.ts';
 import { type StoreContext, guarded, toStoreError } from './store-context.ts';
@@ -41,7 +41,7 @@ export function createOpenedObject(
   const info = toObjectInfo(target.bucket, target.key, record);
   return {
     info,
-    read: (range = { start: 0, end: record.sizeBytes }) =>
+    read: (range = { start: 0, end: record.sizeBytes }, options = {}) =>
       guarded(async () => {
         const { start, end } = range;
         if (!(start >= 0 && start <= end && end <= record.sizeBytes)) {
@@ -49,7 +49,7 @@ export function createOpenedObject(
         }
         const segments = segmentsOf(record, range);
         const oek = await openKey(context, target, record);
-        return await readRange(context, { segments, inlineBytes, oek });
+        return await readRange(context, { segments, inlineBytes, oek, options });
       }),
   };
 }
@@ -73,12 +73,13 @@ async function readRange(
     readonly segments: readonly Segment[];
     readonly inlineBytes: Uint8Array | undefined;
     readonly oek: ObjectKey;
+    readonly options: BlobReadOptions;
   },
 ): Promise<ObjectBody> {
-  const { segments, inlineBytes, oek } = source;
+  const { segments, inlineBytes, oek, options } = source;
   const [only] = segments;
   if (segments.length > 1 || only?.stored.place.kind === 'blob') {
-    return await startReader(readSegments(context, segments, oek));
+    return await startReader(readSegments(context, segments, { oek, options }));
   }
   try {
     return only ? await readInline(context, only, { oek, fetched: inlineBytes }) : Buffer.alloc(0);
@@ -155,32 +156,32 @@ async function fetchInline(context: StoreContext, stored: StoredBytes): Promise<
 async function* readSegments(
   context: StoreContext,
   segments: readonly Segment[],
-  oek: ObjectKey,
+  how: { readonly oek: ObjectKey; readonly options: BlobReadOptions },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     for (const segment of segments) {
       if (segment.stored.place.kind === 'inline') {
-        yield await readInline(context, segment, { oek, fetched: undefined });
+        yield await readInline(context, segment, { oek: how.oek, fetched: undefined });
       } else {
-        yield* readBlob(context, segment, oek);
+        yield* readBlob(context, segment, how);
       }
     }
   } catch (error) {
     throw toStoreError(error);
   } finally {
-    oek.fill(0);
+    how.oek.fill(0);
   }
 }
 
 async function* readBlob(
   context: StoreContext,
   segment: Segment,
-  oek: ObjectKey,
+  { oek, options }: { readonly oek: ObjectKey; readonly options: BlobReadOptions },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { stored, sizeBytes, range, partNumber, nonce } = segment;
   if (stored.place.kind !== 'blob') throw corrupt('bytes at a wrong place');
   if (oek.length === 0) {
-    const reader = await context.blobs.read(stored.place.id, range);
+    const reader = await context.blobs.read(stored.place.id, range, options);
     try {
       yield* reader;
     } finally {
@@ -189,11 +190,15 @@ async function* readBlob(
     return;
   }
   const lengthBytes = range.end - range.start;
-  const slice = { ...sliceOf(sizeBytes, range), lengthBytes, ...(nonce ? { nonce } : {}) };
-  const reader = await context.blobs.read(stored.place.id, {
-    start: slice.storedStart,
-    end: slice.storedEnd,
-  });
+  const slice = {
+    ...sliceOf(sizeBytes, range),
+    lengthBytes,
+    ...(nonce ? { nonce } : {}),
+    isSourceTransient: true,
+    freesChunks: options.isTransient === true,
+  };
+  const stretch = { start: slice.storedStart, end: slice.storedEnd };
+  const reader = await context.blobs.read(stored.place.id, stretch, { isTransient: true });
   const dataKey = deriveDataKey(oek, partNumber);
   try {
     yield* openDataStream(dataKey, reader, slice);

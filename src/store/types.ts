@@ -1,7 +1,7 @@
 // The vocabulary of the store: what the S3 protocol asks of it and what it answers. All sizes are
 // plaintext bytes, all times milliseconds since 1970, all ETags bare (no quotes) as clients see them.
 
-import type { BlobReader } from './blob-store.ts';
+import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 
 export type BucketEncryption = { readonly algorithm: 'AES256' };
 
@@ -126,7 +126,7 @@ export interface OpenedObject {
    * the first bytes, so that what can fail early fails here. Default: the whole object. Throws
    * `StoreError`, `KmsError`.
    */
-  read(range?: ByteRange): Promise<ObjectBody>;
+  read(range?: ByteRange, options?: BlobReadOptions): Promise<ObjectBody>;
 }
 
 export type ListObjectsQuery = {

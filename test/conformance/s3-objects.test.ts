@@ -386,6 +386,11 @@ void describe('objects', () => {
     await at.minio.removeObjects(bucket, keys);
     const body = '<Delete><Object><Key>x</Key></Object></Delete>';
     assert.equal(await at.outcome('POST', `/${bucket}?delete`, { body }), '400 InvalidRequest');
+    for (const name of ['algorithm', 'mode', 'type']) {
+      const headers = { [`x-amz-checksum-${name}`]: name === 'type' ? 'FULL_OBJECT' : 'CRC32' };
+      const answer = await at.outcome('POST', `/${bucket}?delete`, { body, headers });
+      assert.equal(answer, '400 InvalidRequest', name);
+    }
     const withMd5 = (text: string) => ({
       body: text,
       headers: { 'content-md5': createHash('md5').update(text).digest('base64') },

@@ -175,6 +175,56 @@ void describe('the wire', () => {
     assert.equal((await at.send('GET', `/${bucket}/pre`)).headers['x-amz-meta-a'], '\u00c3\u00a9');
   });
 
+  void test('presigned targets that carry a copy source in their query copy', async () => {
+    const presign = (method: string, target: string) =>
+      `http://${at.host}${presignTarget({ method, target, headers: { host: at.host }, credentials, region: 'us-east-1', timeMs: Date.now(), expiresSeconds: 60 })}`;
+    await at.send('PUT', `/${bucket}/from`, { body: 'copied', headers: { 'x-amz-meta-a': 'b' } });
+    const source = `X-Amz-Copy-Source=${encodeURIComponent(`/${bucket}/from`)}`;
+    const more = 'x-amz-server-side-encryption=AES256&X-Amz-Tagging=a%3D1';
+    const tags = 'X-Amz-Tagging-Directive=REPLACE';
+    const copy = await fetch(presign('PUT', `/${bucket}/to?${source}&${more}&${tags}`), {
+      method: 'PUT',
+    });
+    assert.match(await copy.text(), /<CopyObjectResult/);
+    assert.equal(copy.headers.get('x-amz-server-side-encryption'), 'AES256');
+    const copied = await at.send('GET', `/${bucket}/to`);
+    assert.equal(copied.body.toString(), 'copied');
+    assert.equal(copied.headers['x-amz-meta-a'], 'b');
+    assert.equal(copied.headers['x-amz-tagging-count'], '1');
+
+    const upload = await fetch(
+      presign('POST', `/${bucket}/parts?uploads&X-Amz-Meta-C=d&X-Amz-Server-Side-Encryption=AES256`),
+      { method: 'POST' },
+    );
+    assert.equal(upload.headers.get('x-amz-server-side-encryption'), 'AES256');
+    const uploadId = /<UploadId>([^<]+)</.exec(await upload.text())?.[1] ?? '';
+    const part = await fetch(
+      presign('PUT', `/${bucket}/parts?partNumber=1&uploadId=${uploadId}&${source}`),
+      { method: 'PUT' },
+    );
+    const etag = /<ETag>([^<]+)</.exec(await part.text())?.[1] ?? '';
+    const body = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part></CompleteMultipartUpload>`;
+    const target = `/${bucket}/parts?uploadId=${uploadId}`;
+    assert.equal(await at.outcome('POST', target, { body }), '200');
+    const whole = await at.send('GET', `/${bucket}/parts`);
+    assert.equal(whole.body.toString(), 'copied');
+    assert.equal(whole.headers['x-amz-meta-c'], 'd');
+    const read = await fetch(presign('GET', `/${bucket}/to?${source}`));
+    assert.equal(read.status, 400);
+  });
+
+  void test('a copy source or encryption in the query of a request that is not presigned is refused', async () => {
+    await at.send('PUT', `/${bucket}/from`, { body: 'copied' });
+    for (const query of [
+      `X-Amz-Copy-Source=${encodeURIComponent(`/${bucket}/from`)}`,
+      'x-amz-server-side-encryption=AES256',
+    ]) {
+      const target = `/${bucket}/never?${query}`;
+      assert.equal(await at.outcome('PUT', target, { body: '' }), '400 InvalidArgument');
+    }
+    assert.equal(await at.outcome('GET', `/${bucket}/never`), '404 NoSuchKey');
+  });
+
   for (const size of [0, 1, 70_000, 300_000]) {
     void test(`bodies of ${size} bytes arrive in every kind of chunks`, async () => {
       const bytes = randomBytes(size);

@@ -102,7 +102,10 @@ async function downloadDigest(store: Store, target: string): Promise<string> {
     const get = request({ ...options, agent: new Agent() }, (response) => {
       response.on('data', (chunk: Buffer) => hash.update(chunk));
       response.on('error', reject);
-      response.on('end', () => resolve(hash.digest('hex')));
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(hash.digest('hex'));
+        else reject(new Error(`GET ${target}: ${response.statusCode}`));
+      });
     });
     get.on('error', reject);
     get.end();

@@ -108,7 +108,8 @@ await describe('restarts under load', async () => {
     for (const [index, text] of broken.entries()) {
       writeFileSync(envFile, text);
       const answer = await callAdmin(store.port, 'POST', restartTarget);
-      assert.equal(answer.status, 200);
+      assert.equal(answer.status, 409, answer.text);
+      assert.match(answer.text, /XCofferRestartRefused/);
       await eventually(`'${text.trim()}' is refused`, () => {
         return store.log().split('restart refused').length > index + 1;
       });

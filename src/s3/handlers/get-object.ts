@@ -26,7 +26,8 @@ export async function getObject(call: S3Call): Promise<Reply> {
   if (outcome !== 'pass') return conditionReply(outcome, info);
   const range = selectRange(call, info, partNumber);
   const reply = describe(call, info, { range, partNumber });
-  const body = await object.read(range);
+  // Each chunk is sent before the next is asked for.
+  const body = await object.read(range, { isTransient: true });
   return { ...reply, body };
 }
 
