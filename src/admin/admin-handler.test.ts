@@ -127,6 +127,17 @@ async function start(setup: Setup) {
   return { acts, call, [Symbol.asyncDispose]: async () => void server.close() };
 }
 
+void test('data usage names every bucket', async () => {
+  await using server = await start({});
+  const answer = await server.call('GET', '/minio/admin/v3/datausageinfo?capacity=true');
+  const usage = answer.json;
+  assert.equal(usage['objectsCount'], 2);
+  assert.equal(usage['bucketsCount'], 1);
+  const photos = { size: 3, objectsCount: 2, versionsCount: 2, deleteMarkersCount: 0 };
+  assert.deepEqual(usage['bucketsUsageInfo'], { photos });
+  assert.deepEqual(usage['bucketsSizes'], { photos: 3 });
+});
+
 type CallOptions = {
   readonly body?: string;
   readonly isChunked?: boolean;

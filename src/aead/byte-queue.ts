@@ -2,12 +2,20 @@
 // chunks and must be contiguous. It holds references to the chunks, so a source must not reuse a
 // chunk that it has given out before `detach` was called.
 
+import { freeBytes } from '../base/bytes.ts';
+
 /** A first-in, first-out queue of bytes. Taking more than `length` is a mistake of the caller. */
 export class ByteQueue {
   #chunks: Uint8Array[] = [];
   #head = 0;
   #offset = 0;
   #length = 0;
+  readonly #spent: Uint8Array[] | undefined;
+
+  /** With `ownsChunks` the memory of chunks that were taken whole is freed by `freeSpent`. */
+  constructor(options: { readonly ownsChunks?: boolean } = {}) {
+    this.#spent = options.ownsChunks === true ? [] : undefined;
+  }
 
   /** Bytes waiting. */
   get length(): number {
@@ -61,6 +69,13 @@ export class ByteQueue {
     return pieces;
   }
 
+  /** Frees the chunks that lie wholly behind the front: nothing taken so far may be used any more. */
+  freeSpent(): void {
+    if (this.#spent === undefined) return;
+    for (const chunk of this.#spent) freeBytes(chunk);
+    this.#spent.length = 0;
+  }
+
   /** Copies what waits, so that the chunks pushed so far may be reused by whoever made them. */
   detach(): void {
     if (this.#length === 0) return;
@@ -73,6 +88,7 @@ export class ByteQueue {
     if (this.#offset < chunk.length) return;
     this.#offset = 0;
     this.#head += 1;
+    this.#spent?.push(chunk);
     if (this.#head < this.#chunks.length && this.#head < 64) return;
     this.#chunks = this.#chunks.slice(this.#head);
     this.#head = 0;

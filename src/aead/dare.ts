@@ -36,6 +36,8 @@ export type SealOptions = {
   readonly cipher?: AeadCipher;
   /** The 12 random bytes of the stream, for known answers in tests. Random unless given. */
   readonly nonce?: Uint8Array;
+  /** Nobody else uses the chunks of the source: their memory is freed once sealed. Default false. */
+  readonly ownsChunks?: boolean;
 };
 
 export type OpenOptions = {
@@ -119,7 +121,7 @@ export async function* sealDareStream(
   options: SealOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const state = startSeal(key, options);
-  const queue = new ByteQueue();
+  const queue = new ByteQueue(options);
   let sequence = 0;
   for await (const chunk of source) {
     queue.push(chunk);
@@ -152,6 +154,7 @@ function sealBatch(
     const place = { sequence: batch.sequence + index, isFinal };
     offset = sealPackage(state, place, payload, { bytes, offset });
   }
+  queue.freeSpent();
   return bytes;
 }
 

@@ -19,6 +19,7 @@ import {
   type BlobWriteOptions,
 } from '../store/blob-store.ts';
 import { freeBytes } from '../base/bytes.ts';
+import { AlignedBuffers, canWriteDirect, directFlag, writeDirect } from './direct-write.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 
 const fanOutCharacters = 2;
@@ -43,7 +44,11 @@ export async function openFileBlobStore(dir: string): Promise<BlobStore> {
   } catch (error) {
     throw toBlobError(error, `cannot open the blob directory ${dir}`);
   }
-  return new FileBlobStore(dir, sync);
+  const buffers = new AlignedBuffers();
+  return new FileBlobStore(dir, {
+    sync,
+    aligned: (await canWriteDirect(dir, buffers)) ? buffers : undefined,
+  });
 }
 
 class FileBlobStore implements BlobStore {
@@ -53,9 +58,16 @@ class FileBlobStore implements BlobStore {
   readonly #folders = new Map<string, Promise<void>>();
   readonly #spare = new SpareBuffers();
 
-  constructor(dir: string, sync: DirectorySync) {
+  /** Undefined where files cannot be written past the page cache. */
+  readonly #aligned: AlignedBuffers | undefined;
+
+  constructor(
+    dir: string,
+    how: { readonly sync: DirectorySync; readonly aligned: AlignedBuffers | undefined },
+  ) {
     this.#dir = dir;
-    this.#sync = sync;
+    this.#sync = how.sync;
+    this.#aligned = how.aligned;
   }
 
   async write(
@@ -64,9 +76,10 @@ class FileBlobStore implements BlobStore {
     options: BlobWriteOptions = {},
   ): Promise<number> {
     const { folder, path } = this.#place(id);
-    const file = await this.#create(folder, path, id);
+    const buffers = this.#aligned?.takePair();
+    const file = await this.#create(folder, path, { id, isDirect: buffers !== undefined });
     try {
-      const sizeBytes = await writeSynced(file, { id, source, ...options });
+      const sizeBytes = await writeSynced(file, { id, source, buffers, ...options });
       await this.#sync(folder).catch((error: unknown) => {
         throw toBlobError(error, `cannot write the directory of the blob ${id}`);
       });
@@ -75,6 +88,8 @@ class FileBlobStore implements BlobStore {
       // What cannot be unlinked now is found by the sweep: no record names it.
       await unlink(path).catch(() => undefined);
       throw error;
+    } finally {
+      if (buffers) this.#aligned?.givePair(buffers);
     }
   }
 
@@ -127,12 +142,17 @@ class FileBlobStore implements BlobStore {
     return { folder, path: join(folder, id) };
   }
 
-  async #create(folder: string, path: string, id: BlobId): Promise<FileHandle> {
+  async #create(
+    folder: string,
+    path: string,
+    how: { readonly id: BlobId; readonly isDirect: boolean },
+  ): Promise<FileHandle> {
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
     try {
       await this.#ensureFolder(folder);
-      return await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+      return await open(path, how.isDirect ? flags | directFlag : flags, 0o600);
     } catch (error) {
-      throw toBlobError(error, `cannot create the blob ${id}`);
+      throw toBlobError(error, `cannot create the blob ${how.id}`);
     }
   }
 
@@ -159,18 +179,45 @@ async function makeDirectory(dir: string): Promise<void> {
 type WriteJob = BlobWriteOptions & {
   readonly id: BlobId;
   readonly source: AsyncIterable<Uint8Array>;
+  /** Aligned: the file was opened to be written past the page cache. */
+  readonly buffers: readonly [Buffer, Buffer] | undefined;
 };
 
 /** Writes, syncs and closes the file. */
 async function writeSynced(file: FileHandle, job: WriteJob): Promise<number> {
   try {
-    const sizeBytes = await writeAll(file, job);
+    const sizeBytes = await (job.buffers === undefined
+      ? writeAll(file, job)
+      : writeAllDirect(file, job, job.buffers));
     await file.datasync().catch((error: unknown) => {
       throw toBlobError(error, `cannot write the blob ${job.id}`);
     });
     return sizeBytes;
   } finally {
     await file.close();
+  }
+}
+
+/** Errors of the source pass through; those of the file become `BlobError`. */
+async function writeAllDirect(
+  file: FileHandle,
+  { id, source, ownsChunks }: WriteJob,
+  buffers: readonly [Buffer, Buffer],
+): Promise<number> {
+  let sourceError: unknown;
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* source;
+    } catch (error) {
+      sourceError = error;
+      throw error;
+    }
+  }
+  try {
+    return await writeDirect(file, watched(), { buffers, ownsChunks: ownsChunks === true });
+  } catch (error) {
+    if (error === sourceError) throw error;
+    throw toBlobError(error, `cannot write the blob ${id}`);
   }
 }
 

@@ -70,6 +70,7 @@ export function openBody(
   return {
     body: filterPieces(readPieces(source, stallMs), filter),
     sizeBytes,
+    ownsChunks: true,
     ...(contentMd5 === undefined ? {} : { contentMd5 }),
     ...(announced === undefined ? {} : { checksum: bodyChecksum(announced, filter) }),
     readAll: (maxBytes) => readAll(source, filter, { maxBytes, stallMs }),

@@ -5,6 +5,11 @@ import type { ChecksumAlgorithm, ChecksumType } from '../store/types.ts';
 import type { S3Headers } from './call.ts';
 import { S3Error } from './errors.ts';
 
+/** The headers that carry a checksum of the body; others of the prefix only speak about one. */
+export const checksumHeaderNames: readonly string[] = checksumAlgorithms.map(
+  (algorithm) => `x-amz-checksum-${algorithm.toLowerCase()}`,
+);
+
 /** An algorithm by its name in any case; undefined when none was given. Throws `InvalidRequest`. */
 export function parseChecksumAlgorithm(name: string | undefined): ChecksumAlgorithm | undefined {
   if (name === undefined) return undefined;

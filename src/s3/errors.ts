@@ -274,16 +274,17 @@ function kmsMessage(error: KmsError): string {
       return `${key} has a name the key service does not accept`;
     case 'not-supported':
       return 'The key service does not support this operation';
-    case 'unreachable':
     case 'failed':
-      return 'The key service cannot be reached or cannot answer; encrypted objects are not available until it does';
+      return 'The key service answers with an error; its own log tells more';
+    case 'unreachable':
+      return 'The key service cannot be reached; encrypted objects are not available until it does';
   }
 }
 
 function fromKmsError(error: KmsError): S3Error {
   const code = kmsCodes[error.code];
   const headers: Record<string, string> =
-    code === 'ServiceUnavailable' ? { 'retry-after': retryAfterSeconds } : {};
+    error.code === 'unreachable' ? { 'retry-after': retryAfterSeconds } : {};
   return new S3Error(code, kmsMessage(error), { headers, cause: error });
 }
 

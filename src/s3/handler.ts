@@ -13,7 +13,7 @@ import type { ObjectStore } from '../store/types.ts';
 import { refuseReservedHeaders } from './attributes.ts';
 import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
 import type { Reply, S3Environment, S3Owner } from './call.ts';
-import { S3Error, toS3Error } from './errors.ts';
+import { invalidArgument, S3Error, toS3Error } from './errors.ts';
 import { awaitsContinue, HttpCall } from './http-call.ts';
 import { findOperation, type S3Operation } from './operations.ts';
 import { ClientGoneError, type Exchange, sendError, sendReply } from './respond.ts';
@@ -23,6 +23,8 @@ export type S3Limits = {
   /** A body that sends nothing for so long fails; so does a response that nobody reads. */
   readonly stallMs: number;
 };
+
+const copySource = 'x-amz-copy-source';
 
 /** The status that observers are told when the client did not stay for the whole response. */
 const clientGoneStatus = 499;
@@ -161,11 +163,15 @@ class S3Listener {
     const target = parseTarget(request.url ?? '/', request.headers.host, this.#domains);
     state.target = target;
     const store = this.#openStore();
-    const route = findRoute(method, target, request);
-    const operation = route instanceof S3Error ? undefined : route;
-    state.operation = operation;
+    const hasCopySource = request.headers[copySource] !== undefined;
+    let route = findRoute(method, target, hasCopySource);
+    state.operation = operationOf(route);
     if (method === 'OPTIONS') throw preflightRefused(request);
-    const authentication = await this.#authenticate(request, target, operation, store);
+    const authentication = await this.#authenticate(request, target, operationOf(route), store);
+    if (authentication.hoisted.has(copySource)) route = findRoute(method, target, true);
+    if (authentication.method !== 'presigned') refuseHeadersInQuery(target);
+    const operation = operationOf(route);
+    state.operation = operation;
     if (operation === undefined) throw route;
     // A form carries its signature in its body, which is not read: so this comes before the decision.
     if (operation.name === 'PostObject') throw notImplemented(operation);
@@ -282,13 +288,28 @@ function notImplemented(operation: S3Operation): S3Error {
 function findRoute(
   method: string,
   target: S3Target,
-  request: IncomingMessage,
+  hasCopySource: boolean,
 ): S3Operation | S3Error {
   try {
-    return findOperation(method, target, request.headers['x-amz-copy-source'] !== undefined);
+    return findOperation(method, target, hasCopySource);
   } catch (error) {
     if (error instanceof S3Error) return error;
     throw error;
+  }
+}
+
+function operationOf(route: S3Operation | S3Error): S3Operation | undefined {
+  return route instanceof S3Error ? undefined : route;
+}
+
+/** Only in presigned requests does the query stand for headers; elsewhere these would be lost unseen. */
+function refuseHeadersInQuery(target: S3Target): void {
+  for (const { name, value } of target.query) {
+    if (name.charCodeAt(0) !== 0x78 && name.charCodeAt(0) !== 0x58) continue;
+    const header = name.toLowerCase();
+    if (header === copySource || header.startsWith('x-amz-server-side-encryption')) {
+      throw invalidArgument(name, value, `Send ${header} as a header, or presign the request`);
+    }
   }
 }
 

@@ -8,6 +8,7 @@ import type { BodyInput, ObjectStore } from '../store/types.ts';
 import type { Authentication } from './authenticate.ts';
 import { openBody, readBodyInput, readVerifiedBody } from './body.ts';
 import type { DocumentOptions, S3Call, S3Environment, S3Headers } from './call.ts';
+import { checksumHeaderNames } from './checksum-headers.ts';
 import { S3Error } from './errors.ts';
 import type { Exchange } from './respond.ts';
 import type { S3Target } from './target.ts';
@@ -101,8 +102,7 @@ export class HttpCall implements S3Call {
 
 function hasDigest(headers: S3Headers): boolean {
   if (headers['content-md5'] !== undefined || headers['x-amz-trailer'] !== undefined) return true;
-  for (const name in headers) if (name.startsWith('x-amz-checksum-')) return true;
-  return false;
+  return checksumHeaderNames.some((name) => headers[name] !== undefined);
 }
 
 /** True when the request announces that it waits for `100 Continue`. */

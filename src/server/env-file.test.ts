@@ -5,7 +5,50 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { parseEnvFile, readEnvironment } from './env-file.ts';
-import { SettingsError } from './settings.ts';
+import { parseSettings, SettingsError } from './settings.ts';
+import { makeTestDirectory } from './test-support.ts';
+
+void test('root credentials come from the files that the settings name', () => {
+  using directory = makeTestDirectory();
+  const user = join(directory.path, 'user');
+  const password = join(directory.path, 'password');
+  writeFileSync(user, 'admin\n');
+  writeFileSync(password, 'pass word 1\r\n');
+  const env = { MINIO_ROOT_USER_FILE: user, MINIO_ROOT_PASSWORD_FILE: password };
+  const read = readEnvironment({ ...env, OTHER: 'x' }, undefined);
+  assert.deepEqual(read, {
+    OTHER: 'x',
+    MINIO_ROOT_USER: 'admin',
+    MINIO_ROOT_PASSWORD: 'pass word 1',
+  });
+  assert.deepEqual(parseSettings(read).rootCredentials, {
+    accessKey: 'admin',
+    secretKey: 'pass word 1',
+  });
+  const mixed = readEnvironment(
+    { MINIO_ROOT_USER: 'someone', MINIO_ROOT_USER_FILE: '', MINIO_ROOT_PASSWORD_FILE: password },
+    undefined,
+  );
+  assert.equal(parseSettings(mixed).rootCredentials?.accessKey, 'someone');
+
+  for (const [wrong, message] of [
+    [{ ...env, MINIO_ROOT_USER: 'a' }, /MINIO_ROOT_USER and MINIO_ROOT_USER_FILE.*only one/],
+    [{ ...env, MINIO_ROOT_PASSWORD: 'hunter2hunter2' }, /MINIO_ROOT_PASSWORD_FILE.*only one/],
+    [{ ...env, MINIO_ROOT_USER_FILE: '/nowhere/user' }, /MINIO_ROOT_USER_FILE.*\(ENOENT\)/],
+    [{ ...env, MINIO_ROOT_PASSWORD_FILE: directory.path }, /MINIO_ROOT_PASSWORD_FILE.*\(EISDIR\)/],
+  ] as const) {
+    assert.throws(
+      () => readEnvironment(wrong, undefined),
+      (error: Error) => message.test(error.message) && !error.message.includes('hunter2'),
+    );
+  }
+  writeFileSync(password, '\n');
+  assert.throws(() => readEnvironment(env, undefined), /MINIO_ROOT_PASSWORD_FILE.*empty/);
+  const file = join(directory.path, 'env');
+  writeFileSync(password, 'from-file-1');
+  writeFileSync(file, `MINIO_ROOT_PASSWORD_FILE=${password}\n`);
+  assert.equal(readEnvironment({}, file)['MINIO_ROOT_PASSWORD'], 'from-file-1');
+});
 
 void test('reads the forms that shells and service managers write', () => {
   const text = [

@@ -2,13 +2,17 @@
 // edit followed by `mc admin service restart` takes effect. Lines are `NAME=value` or `export NAME=value`.
 // Rule: the values of the file win over the environment of the process.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { SettingsError } from './settings.ts';
 
 const fileBytesMax = 1024 * 1024;
 
-/** Lays the file over the environment. `path` undefined or empty: the environment alone. Throws `SettingsError`. */
+/**
+ * Lays the file over the environment, and the files of secrets over both: the result has `MINIO_ROOT_USER` where
+ * `MINIO_ROOT_USER_FILE` was. `path` undefined or empty: no file. Throws `SettingsError`, never with a value.
+ */
 export function readEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   path: string | undefined,
@@ -18,8 +22,43 @@ export function readEnvironment(
     if (value !== undefined) merged[name] = value;
   }
   const file = path ?? env['MINIO_CONFIG_ENV_FILE'] ?? '';
-  if (file === '') return merged;
-  return { ...merged, ...parseEnvFile(readText(file), file) };
+  if (file !== '') Object.assign(merged, parseEnvFile(readText(file), file));
+  for (const name of ['MINIO_ROOT_USER', 'MINIO_ROOT_PASSWORD']) readSecretFile(merged, name);
+  return merged;
+}
+
+/** Where containers find their secrets: the folder of names without a path. */
+const secretsDirectory = '/run/secrets';
+
+/** Replaces `NAME_FILE` by `NAME` with what the file holds, without the line end. */
+function readSecretFile(values: Record<string, string>, name: string): void {
+  const setting = `${name}_FILE`;
+  const file = values[setting]?.trim() ?? '';
+  delete values[setting];
+  if (file === '') return;
+  if ((values[name] ?? '') !== '') {
+    throw new SettingsError(
+      'invalid-setting',
+      `${name} and ${setting} are both set: set only one of them`,
+    );
+  }
+  const path = [file, join(secretsDirectory, file)].find((each) => existsSync(each)) ?? file;
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
+    throw new SettingsError(
+      'invalid-setting',
+      `cannot read the file ${file} that ${setting} names (${reason}): create it or correct the setting`,
+      { cause: error },
+    );
+  }
+  const value = text.replace(/[\r\n]+$/, '');
+  if (value === '') {
+    throw new SettingsError('invalid-setting', `the file ${file} that ${setting} names is empty`);
+  }
+  values[name] = value;
 }
 
 /**

@@ -25,6 +25,8 @@ export type DemoDeps = {
 const plainText = 'this text is stored as it is: MARKER-PLAIN-7f3b\n';
 const secretText = 'attack at dawn: MARKER-SECRET-9c1e\n';
 const plainObject = `${playAlias}/plain/note.txt`;
+/** User metadata of the plain object: kept in its record, apart from its text. */
+const plainNote = 'MARKER-NOTE-2d8a';
 const secretObject = `${playAlias}/mybucket/secret.txt`;
 
 /** Runs all steps. Throws `PlayError` at the first that does not behave. */
@@ -52,8 +54,9 @@ class Demo {
   async showPlain(): Promise<void> {
     this.say('\n# Without a key service an object is stored as it is.');
     await this.#succeed(['mc', 'mb', `${playAlias}/plain`]);
-    await this.#succeed(['mc', 'pipe', plainObject], plainText);
-    this.#expectStored('MARKER-PLAIN', true);
+    await this.#succeed(['mc', 'pipe', '--attr', `note=${plainNote}`, plainObject], plainText);
+    this.#expectStored('MARKER-PLAIN', 'the text of the object is in the stored bytes');
+    this.#expectStored(plainNote, 'and so is its metadata');
   }
 
   async turnEncryptionOn(): Promise<void> {
@@ -65,6 +68,19 @@ class Demo {
     appendFileSync(folder.storeEnv, `${lines.join('\n')}\n`);
     await this.#succeed(['mc', 'admin', 'service', 'restart', '--json', playAlias]);
     await this.#succeed(['mc', 'admin', 'kms', 'key', 'status', playAlias]);
+    await this.#showSealed();
+  }
+
+  /** Not only replaced but gone: the pages of the metadata file that held the old bytes were dropped. */
+  async #showSealed(): Promise<void> {
+    this.say('\n# This start sealed the metadata, and the small objects in it, for good.');
+    this.#expectNotStored('MARKER-PLAIN', 'the text of the object is gone from');
+    this.#expectNotStored(plainNote, 'its metadata is gone from');
+    this.#expectStored('note.txt', 'only names (of buckets, objects and keys) stay readable');
+    const { output } = await this.#succeed(['mc', 'cat', plainObject]);
+    this.#require(output === plainText, 'the object reads back as it was written');
+    const stat = await this.#succeed(['mc', 'stat', plainObject]);
+    this.#require(stat.output.includes(plainNote), 'and so does its metadata');
   }
 
   async showEncrypted(): Promise<void> {
@@ -75,7 +91,7 @@ class Demo {
     const { output } = await this.#succeed(['mc', 'stat', secretObject]);
     this.#require(output.includes('SSE-S3'), 'mc stat shows SSE-S3');
     await this.#expectReadable();
-    this.#expectStored('MARKER-SECRET', false);
+    this.#expectNotStored('MARKER-SECRET', 'the text of the object is in none of');
   }
 
   async lockAndUnlock(): Promise<void> {
@@ -108,15 +124,22 @@ class Demo {
     this.#require(result.exitCode !== 0 && !result.output.includes('MARKER-SECRET'), claim);
   }
 
-  #expectStored(marker: string, isExpected: boolean): void {
+  #expectStored(marker: string, claim: string): void {
+    this.#require(this.#search(marker).holding.length > 0, claim);
+  }
+
+  #expectNotStored(marker: string, claim: string): void {
+    const { files, holding } = this.#search(marker);
+    this.#require(holding.length === 0, `${claim} the ${files.length} files of the store`);
+  }
+
+  /** Looks into every file of the store, as `grep` does. */
+  #search(marker: string): { files: readonly string[]; holding: readonly string[] } {
     const files = listFiles(this.#deps.folder.storeData);
     const holding = files.filter((file) => readFileSync(file).includes(marker));
     this.say(`$ grep -r ${marker} ${this.#deps.folder.storeData}`);
     for (const file of holding) this.say(`${file}: matches`);
-    const claim = isExpected
-      ? 'the text of the object is in the stored bytes'
-      : `the text of the object is in none of the ${files.length} files of the store: they hold ciphertext`;
-    this.#require(holding.length > 0 === isExpected, claim);
+    return { files, holding };
   }
 
   async #succeed(args: readonly string[], input = ''): Promise<CommandResult> {

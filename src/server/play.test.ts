@@ -29,6 +29,13 @@ void test('the demonstration runs every step of the procedure, and each behaves'
   const play = startPlay('--demo');
   assert.equal(await play.exited, 0, play.output());
   assert.match(play.output(), /Every step behaved/);
+  // Each search comes with a claim, and those that must find something found it in the metadata file.
+  const metadata = /grep -r (\S+) .*\n.*meta\/data\.mdb: matches\n=> /g;
+  const found = [...play.output().matchAll(metadata)].map(([, marker]) => marker);
+  assert.deepEqual(found, ['MARKER-PLAIN', 'MARKER-NOTE-2d8a', 'note.txt']);
+  for (const claim of ['text of the object is gone', 'metadata is gone', 'text .* is in none']) {
+    assert.match(play.output(), new RegExp(`^\\$ grep -r MARKER.*\n=> .*${claim}`, 'm'));
+  }
 });
 
 void test('the sandbox prints the steps, serves, ends with the signal and can be used again', async () => {

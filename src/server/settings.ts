@@ -45,6 +45,20 @@ export const settings: readonly Setting[] = [
     help: 'Secret key of the root user, 8 characters or more. Set together with MINIO_ROOT_USER.',
   },
   {
+    name: 'MINIO_ROOT_USER_FILE',
+    group: 'Credentials',
+    type: 'file',
+    default: '',
+    help: 'File that holds the text of MINIO_ROOT_USER, for secrets of containers; a name is also looked for in /run/secrets. Excludes MINIO_ROOT_USER.',
+  },
+  {
+    name: 'MINIO_ROOT_PASSWORD_FILE',
+    group: 'Credentials',
+    type: 'file',
+    default: '',
+    help: 'File that holds the text of MINIO_ROOT_PASSWORD, found like that of MINIO_ROOT_USER_FILE. Excludes MINIO_ROOT_PASSWORD.',
+  },
+  {
     name: 'MINIO_CONFIG_ENV_FILE',
     group: 'Credentials',
     type: 'file',

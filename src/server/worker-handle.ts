@@ -6,6 +6,12 @@ import type { Socket } from 'node:net';
 
 import type { FromWorker, ToWorker, WorkerConfig } from './protocol.ts';
 
+/**
+ * Threads of a worker for files and ciphers, unless the environment says otherwise. Node's own number, 4, lets
+ * a few slow reads hold up everything else.
+ */
+const threadsDefault = '16';
+
 export type WorkerState = 'starting' | 'standby' | 'waiting' | 'ready' | 'released' | 'exited';
 
 export type WorkerHandleDeps = {
@@ -41,6 +47,10 @@ export class WorkerHandle {
       execArgv: ['--disable-warning=ExperimentalWarning'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'json',
+      env: {
+        ...process.env,
+        UV_THREADPOOL_SIZE: process.env['UV_THREADPOOL_SIZE'] || threadsDefault,
+      },
     });
     this.#child.on('message', (message) => this.#receive(message as FromWorker));
     this.#child.on('error', () => this.#end());

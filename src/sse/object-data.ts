@@ -63,13 +63,16 @@ export function sealData(
   return sealDare(key, plaintext, { nonce });
 }
 
-/** The stored bytes of a stream of any size. Errors of the source pass through. */
+/**
+ * The stored bytes of a stream of any size. With `ownsChunks` the memory of the source's chunks is freed once
+ * they are sealed. Errors of the source pass through.
+ */
 export function sealDataStream(
   key: Uint8Array,
   source: AsyncIterable<Uint8Array>,
-  nonce: Uint8Array = createDataNonce(),
+  options: { readonly nonce?: Uint8Array; readonly ownsChunks?: boolean } = {},
 ): AsyncGenerator<Uint8Array> {
-  return sealDareStream(key, source, { nonce });
+  return sealDareStream(key, source, { nonce: createDataNonce(), ...options });
 }
 
 /** The plaintext of a whole stream, of this nonce when one is given. Throws `SseError` `object-tampered`. */

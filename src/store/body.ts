@@ -51,7 +51,11 @@ export async function takeBody(
       return await storeWhole(context, head.chunks, digests, target);
     }
     const rest = digested(head.chunks, iterator, digests);
-    return await storeStream(context, rest, digests, target);
+    return await storeStream(
+      context,
+      { source: rest, ownsChunks: input.ownsChunks === true },
+      { digests, target },
+    );
   } catch (error) {
     // Lets the source free what it holds; its own failure to do so matters to nobody any more.
     await iterator.return?.().catch(() => undefined);
@@ -129,17 +133,19 @@ async function storeWhole(
 
 async function storeStream(
   context: StoreContext,
-  source: AsyncGenerator<Uint8Array>,
-  digests: Digests,
-  target: Target,
+  {
+    source,
+    ownsChunks,
+  }: { readonly source: AsyncGenerator<Uint8Array>; readonly ownsChunks: boolean },
+  { digests, target }: { readonly digests: Digests; readonly target: Target },
 ): Promise<BodyResult> {
   const dataKey = await target.dataKey;
   const id = context.createId();
   const nonce = dataKey && createDataNonce();
-  const stored = dataKey && nonce ? sealDataStream(dataKey, source, nonce) : source;
+  const stored = dataKey && nonce ? sealDataStream(dataKey, source, { nonce, ownsChunks }) : source;
   const storedBytes = await context.blobs.write(id, stored, {
     // What comes out of the cipher is used by nobody else.
-    ownsChunks: dataKey !== undefined,
+    ownsChunks: ownsChunks || dataKey !== undefined,
   });
   const result = digests.result();
   const expectedBytes = dataKey ? sealedDataSize(result.sizeBytes) : result.sizeBytes;

@@ -49,13 +49,12 @@ withStore('buckets are listed by name, in pages, by prefix', async ({ store }) =
   assert.deepEqual(await names('b', 'a', 1), ['b10', true]);
 });
 
-withStore('a page of buckets may be as large as S3 allows', async ({ store, rawKv }) => {
-  const [seed] = await rawKv.list({ start: Buffer.from('b'), end: Buffer.from('c'), limit: 1 });
-  assert.ok(seed);
-  const names = Array.from({ length: 10_000 }, (_, n) => `c${String(n).padStart(5, '0')}`);
-  const puts = names.map((name) => ({ entryKey: bucketEntry(name), value: seed.value }));
-  for (let at = 0; at < puts.length; at += 1000) {
-    await rawKv.commit({ puts: puts.slice(at, at + 1000) });
+withStore('a page of buckets may be as large as S3 allows', async ({ store }) => {
+  for (let first = 0; first < 10_000; first += 1000) {
+    const names = Array.from({ length: 1000 }, (_, n) => `c${first + n}`);
+    await Promise.all(
+      names.map((name) => store.createBucket({ name, owner: 'o', location: '' })),
+    );
   }
   const page = await store.listBuckets({ prefix: '', after: '', limit: 10_000 });
   assert.equal(page.buckets.length, 10_000);

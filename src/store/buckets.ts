@@ -3,7 +3,14 @@
 // fail its check and wait; then looks for objects; then deletes, or takes the mark back.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEntry, bucketEntry, createBucketId, garbageEntry, rangeOf } from './keys.ts';
+import {
+  afterEntry,
+  bucketEntry,
+  bucketOfEntry,
+  createBucketId,
+  garbageEntry,
+  rangeOf,
+} from './keys.ts';
 import type { KvCheck } from './kv.ts';
 import {
   type BucketRecord,
@@ -76,13 +83,15 @@ export async function listBuckets(
   const range = rangeOf('bucket', Buffer.from(query.prefix));
   const after = afterEntry(bucketEntry(query.after));
   const start = Buffer.compare(after, range.start) > 0 ? after : range.start;
-  const entries = await context.kv.list({ ...range, start, limit: query.limit + 1 });
-  const buckets = entries
-    .slice(0, query.limit)
-    .map((entry) =>
-      toBucketInfo(Buffer.from(entry.entryKey).toString('utf8', 1), decodeBucket(entry.value)),
-    );
-  return { buckets, isTruncated: entries.length > query.limit };
+  const entries = await context.kv.list({ ...range, start, limit: query.limit });
+  const buckets = entries.map((entry) =>
+    toBucketInfo(bucketOfEntry(entry), decodeBucket(entry.value)),
+  );
+  const last = entries.at(-1);
+  if (!last || entries.length < query.limit) return { buckets, isTruncated: false };
+  // Asked for apart, because a page may be as long as the longest list of the `Kv`.
+  const next = await context.kv.list({ ...range, start: afterEntry(last.entryKey), limit: 1 });
+  return { buckets, isTruncated: next.length > 0 };
 }
 
 export async function updateBucketSettings(

@@ -82,6 +82,17 @@ function entry(table: Table, ...parts: readonly Uint8Array[]): Buffer {
 }
 
 export const bucketEntry = (name: string): Buffer => entry('bucket', Buffer.from(name));
+
+/** The name of the bucket that an entry of `bucket` holds. */
+export function bucketOfEntry(entry: { readonly entryKey: Uint8Array }): string {
+  return Buffer.from(entry.entryKey).toString('utf8', 1);
+}
+
+/** The id of the bucket that an entry of `current` belongs to. */
+export function bucketIdOfCurrent(entry: { readonly entryKey: Uint8Array }): Buffer {
+  return Buffer.from(entry.entryKey.subarray(1, 1 + bucketIdBytes));
+}
+
 export const currentEntry = (bucketId: Uint8Array, name: Uint8Array): Buffer =>
   entry('current', bucketId, name);
 export const inlineEntry = (id: string): Buffer => entry('inline', Buffer.from(id, 'hex'));

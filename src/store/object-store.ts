@@ -84,7 +84,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     openObject: (target) => guarded(() => openObject(context, target)),
     deleteObject: (input) => guarded(() => deleteObject(context, input)),
     listObjects: (query) => guarded(() => listObjects(context, query)),
-    replaceAttributes: (target) => guarded(() => replaceAttributes(context, target)),
+    replaceAttributes: (input) => guarded(() => replaceAttributes(context, input)),
     createUpload: (input) => guarded(() => createUpload(context, input)),
     getUpload: (ref) => guarded(() => getUpload(context, ref)),
     putPart: (input) => guarded(() => putPart(context, input)),

@@ -2,6 +2,7 @@
 // or within the commit itself when they are few) and becomes visible in one commit; whatever fails before
 // leaves nothing.
 
+import { isDeepStrictEqual } from 'node:util';
 import { createSseS3Key, type SseS3Envelope } from '../sse/sse-s3.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
@@ -161,20 +162,21 @@ export async function deleteObject(context: StoreContext, input: DeleteObjectInp
 
 export async function replaceAttributes(
   context: StoreContext,
-  target: {
-    readonly bucket: string;
-    readonly key: string;
-    readonly attributes: ObjectAttributes;
-  },
+  input: { readonly expected: ObjectInfo; readonly attributes: ObjectAttributes },
 ): Promise<ObjectInfo> {
-  const name = encodeName(target.key);
-  const bucket = await loadBucketForWrite(context, target.bucket);
+  const { expected, attributes } = input;
+  const { key } = expected;
+  const name = encodeName(key);
+  const bucket = await loadBucketForWrite(context, expected.bucket);
   let info: ObjectInfo | undefined;
-  await commitCurrent(context, { bucket, key: target.key, name }, (current) => {
-    if (!current) throw noSuchKey(target.key);
-    const modifiedMs = wholeSeconds(context.now());
-    const record = { ...current, attributes: target.attributes, modifiedMs };
-    info = toObjectInfo(target.bucket, target.key, record);
+  await commitCurrent(context, { bucket, key, name }, (current) => {
+    if (!current) throw noSuchKey(key);
+    // Everything that is shown of it: times are whole seconds, so ETag and time alone may be those of two writes.
+    if (!isDeepStrictEqual(toObjectInfo(bucket.name, key, current), expected)) {
+      throw preconditionFailed('If-Match');
+    }
+    const record = { ...current, attributes, modifiedMs: wholeSeconds(context.now()) };
+    info = toObjectInfo(bucket.name, key, record);
     return { record };
   });
   if (!info) throw new Error('a commit was made without a record');

@@ -72,6 +72,8 @@ export type BodyInput = {
   /** 16 bytes; mismatch is `BadDigest`. */
   readonly contentMd5?: Uint8Array;
   readonly checksum?: BodyChecksum;
+  /** True when nobody else uses the chunks of `body`: their memory is given back as soon as they are stored. */
+  readonly ownsChunks?: boolean;
 };
 
 export type PutObjectInput = BodyInput & {
@@ -223,13 +225,16 @@ export type DeleteObjectInput = {
   readonly ifMatch?: string;
 };
 
-/** How much a master key protects: exact, from the index kept in the objects' own commits. */
-export type KeyUsage = { readonly objects: number; readonly bytes: number };
+/** Objects, and the bytes that their clients wrote. */
+export type Usage = { readonly objects: number; readonly bytes: number };
 
-export type StoreTotals = {
+/** How much a master key protects: exact, from the index kept in the objects' own commits. */
+export type KeyUsage = Usage;
+
+export type StoreTotals = Usage & {
   readonly buckets: number;
-  readonly objects: number;
-  readonly bytes: number;
+  /** By name, also of empty buckets. */
+  readonly byBucket: ReadonlyMap<string, Usage>;
 };
 
 /** Buckets, objects and uploads. One instance per process; any number of processes share one directory. */
@@ -241,7 +246,7 @@ export interface ObjectStore {
   }): Promise<BucketInfo>;
   /** Throws `NoSuchBucket`. */
   getBucket(name: string): Promise<BucketInfo>;
-  /** Sorted by name. */
+  /** Sorted by name, 1 to 10,000 at a time. */
   listBuckets(query: {
     readonly prefix: string;
     readonly after: string;
@@ -268,10 +273,13 @@ export interface ObjectStore {
   /** Resolves also when there was nothing to delete. */
   deleteObject(input: DeleteObjectInput): Promise<void>;
   listObjects(query: ListObjectsQuery): Promise<ListObjectsPage>;
-  /** Replaces attributes without touching the bytes (copy of an object onto itself with REPLACE). */
-  replaceAttributes(target: {
-    readonly bucket: string;
-    readonly key: string;
+  /**
+   * Replaces attributes without touching the bytes (copy of an object onto itself with REPLACE). `expected` is
+   * the version they were made for, as it was read: throws `PreconditionFailed` when another one, or one with
+   * other attributes, has taken its place, and `NoSuchKey` when none has.
+   */
+  replaceAttributes(input: {
+    readonly expected: ObjectInfo;
     readonly attributes: ObjectAttributes;
   }): Promise<ObjectInfo>;
 

@@ -1,9 +1,9 @@
-// How much there is: per master key, exact, from the index that lives in the objects' own commits; and in all,
-// counted from the records and kept for a while, because counting reads every one of them.
+// How much there is: per master key, exact, from the index that lives in the objects' own commits; per bucket and
+// in all, counted from the records and kept for a while, because counting reads every one of them.
 
-import { afterEntry, protectsRange, rangeOf } from './keys.ts';
+import { afterEntry, bucketIdOfCurrent, bucketOfEntry, protectsRange, rangeOf } from './keys.ts';
 import type { KvEntry, KvRange } from './kv.ts';
-import { decodeObject, decodeSize } from './records.ts';
+import { decodeBucket, decodeObject, decodeSize } from './records.ts';
 import type { StoreContext } from './store-context.ts';
 import type { KeyUsage, StoreTotals } from './types.ts';
 
@@ -38,16 +38,28 @@ export function createTotals(context: StoreContext): () => Promise<StoreTotals> 
 }
 
 async function countAll(context: StoreContext): Promise<StoreTotals> {
-  let buckets = 0;
-  let objects = 0;
-  let bytes = 0;
-  for await (const _ of listAll(context, rangeOf('bucket'))) buckets += 1;
-  for await (const entry of listAll(context, rangeOf('current'))) {
-    objects += 1;
-    bytes += decodeObject(entry.value).sizeBytes;
+  const byBucket = new Map<string, Count>();
+  const byId = new Map<string, Count>();
+  for await (const entry of listAll(context, rangeOf('bucket'))) {
+    const count = { objects: 0, bytes: 0 };
+    byBucket.set(bucketOfEntry(entry), count);
+    byId.set(decodeBucket(entry.value).id.toString('hex'), count);
   }
-  return { buckets, objects, bytes };
+  const all = { objects: 0, bytes: 0 };
+  for await (const entry of listAll(context, rangeOf('current'))) {
+    // A bucket that was made meanwhile is counted the next time.
+    const count = byId.get(bucketIdOfCurrent(entry).toString('hex'));
+    if (count === undefined) continue;
+    const { sizeBytes } = decodeObject(entry.value);
+    for (const each of [count, all]) {
+      each.objects += 1;
+      each.bytes += sizeBytes;
+    }
+  }
+  return { buckets: byBucket.size, ...all, byBucket };
 }
+
+type Count = { objects: number; bytes: number };
 
 /** Every entry of a range, page by page; other work gets its turn between pages. */
 export async function* listAll(

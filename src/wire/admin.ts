@@ -110,9 +110,18 @@ export type DataUsageAnswer = {
   readonly deleteMarkersCount: number;
   readonly objectsTotalSize: number;
   readonly bucketsCount: number;
+  readonly bucketsUsageInfo: Readonly<Record<string, BucketUsageAnswer>>;
+  readonly bucketsSizes: Readonly<Record<string, number>>;
   readonly capacity: number;
   readonly freeCapacity: number;
   readonly usedCapacity: number;
+};
+
+export type BucketUsageAnswer = {
+  readonly size: number;
+  readonly objectsCount: number;
+  readonly versionsCount: number;
+  readonly deleteMarkersCount: number;
 };
 
 /** Answer of `GET /minio/kms/v1/status`. */

@@ -57,6 +57,65 @@ describe('the client against the S3 edge', () => {
     return file;
   };
 
+  it('says that there is nothing when the first part of a place is no alias', async () => {
+    const start = process.cwd();
+    const here = await mkdtemp(path.join(folder, 'here-'));
+    await writeFile(path.join(here, 'f'), 'x');
+    process.chdir(here);
+    const missing = (place: string) => `Requested path \`${path.join(here, place)}\` not found`;
+    const listing = (place: string) => `Unable to list folder. ${missing(place)}`;
+    const noSuch = (place: string) => `Unable to stat \`${place}\`. Object does not exist.`;
+    const reading = (place: string) => `Unable to read from \`${place}\`. ${missing(place)}.`;
+    const copying = 'Unable to prepare URL for copying.';
+    const cases: readonly (readonly [string, ...string[]])[] = [
+      ['ls gone/x', listing('gone')],
+      ['ls gone/x/', listing('gone/x')],
+      ['ls gone/', listing('gone')],
+      ['ls --versions gone/x/y', listing('gone/x')],
+      ['ls f/x', `Unable to list folder. stat ${here}/f/x: not a directory`],
+      ['ls f/', `Unable to list folder. stat ${here}/f/: not a directory`],
+      ['ls gone'],
+      ['ls --recursive gone/x'],
+      ['ls --incomplete gone/x'],
+      ['stat gone/x', listing('gone'), noSuch('gone/x')],
+      ['stat gone/', listing('gone'), noSuch('gone/')],
+      ['stat gone', noSuch('gone')],
+      ['stat --recursive gone/x', noSuch('gone/x')],
+      ['cat gone/x', reading('gone/x')],
+      ['head gone/x', reading('gone/x')],
+      ['rm gone/x', `Failed to remove \`gone/x\`. ${missing('gone/x')}`],
+      [
+        'rm --recursive --force gone/x',
+        `Failed to remove \`gone/x\` recursively. ${missing('gone/x')}`,
+      ],
+      ['cp gone/x f2', `${copying} ${missing('gone/x')}`],
+      ['cp --recursive gone/x f2', `${copying} Object does not exist`],
+      ['mv gone/x f2', `${copying} ${missing('gone/x')}`],
+      ['tree gone/x', `Unable to tree \`gone/x\`. ${missing('gone/x')}.`],
+    ];
+    try {
+      for (const [command, ...failures] of cases) {
+        const outcome = await mc(command.split(' '));
+        const stderr = failures.map((line) => `mc: <ERROR> ${line}\n`).join('');
+        const code = failures.length === 0 ? 0 : 1;
+        assert.deepEqual(outcome, { code, stdout: '', stderr }, command);
+      }
+      const json = await mc(['ls', '--json', 'gone/x']);
+      assert.equal(json.code, 1);
+      assert.deepEqual(JSON.parse(json.stdout), {
+        status: 'error',
+        error: {
+          message: 'Unable to list folder.',
+          cause: { message: missing('gone'), error: { Path: path.join(here, 'gone') } },
+          type: 'error',
+        },
+      });
+      assert.deepEqual(await readdir(here), ['f']);
+    } finally {
+      process.chdir(start);
+    }
+  });
+
   it('copies files of every kind of size there and back', async () => {
     const place = await makeBucket();
     for (const size of [0, 1, 65_536, 16 * mebibyte, 16 * mebibyte + 1, 40 * mebibyte]) {

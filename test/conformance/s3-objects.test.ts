@@ -493,6 +493,45 @@ void describe('objects', () => {
     assert.equal(await at.outcome('PUT', target, { headers: storageClass }), '200');
   });
 
+  void test('a copy onto itself never brings back what a write meanwhile replaced', async () => {
+    let meanwhile: (() => Promise<unknown>) | undefined;
+    const racing = await startHarness({
+      wrap: (store) => ({
+        ...store,
+        openObject: async (target) => {
+          const object = await store.openObject(target);
+          const run = meanwhile;
+          meanwhile = undefined;
+          await run?.();
+          return object;
+        },
+      }),
+    });
+    try {
+      await racing.send('PUT', '/bucket');
+      const source = { 'x-amz-copy-source': 'bucket/k' };
+      const redirect = { ...source, 'x-amz-website-redirect-location': '/there' };
+      for (const bytes of ['new', 'old']) {
+        const before = { body: 'old', headers: { 'x-amz-meta-write': 'old' } };
+        await racing.send('PUT', '/bucket/k', before);
+        const during = { body: bytes, headers: { 'x-amz-meta-write': 'new' } };
+        meanwhile = () => racing.send('PUT', '/bucket/k', during);
+        assert.equal(await racing.outcome('PUT', '/bucket/k', { headers: redirect }), '200');
+        const got = await racing.send('GET', '/bucket/k');
+        assert.equal(got.body.toString(), bytes);
+        assert.equal(got.headers['x-amz-meta-write'], 'new');
+        assert.equal(got.headers['x-amz-website-redirect-location'], '/there');
+      }
+      meanwhile = () => racing.send('DELETE', '/bucket/k');
+      assert.equal(
+        await racing.outcome('PUT', '/bucket/k', { headers: redirect }),
+        '404 NoSuchKey',
+      );
+    } finally {
+      await racing.close();
+    }
+  });
+
   void test('copy sources are decoded once, and their conditions answer 412', async () => {
     await at.sdk.send(new PutObjectCommand({ Bucket: bucket, Key: 'a%.txt', Body: 'one' }));
     await at.sdk.send(new PutObjectCommand({ Bucket: bucket, Key: 'a%25.txt', Body: 'two' }));

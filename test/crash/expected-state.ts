@@ -27,13 +27,24 @@ function text(state: ObjectState): string {
 export class ExpectedStates {
   readonly #acknowledged = new Map<string, ObjectState>();
   readonly #pending = new Map<string, ObjectState>();
+  readonly #reserved = new Set<string>();
 
   names(): string[] {
     return [...new Set([...this.#acknowledged.keys(), ...this.#pending.keys()])];
   }
 
+  /** Somebody changes it, or is about to. */
   isBusy(name: string): boolean {
-    return this.#pending.has(name);
+    return this.#pending.has(name) || this.#reserved.has(name);
+  }
+
+  /** Keeps the name for one change of several steps, whose outcome is begun only with the last. */
+  reserve(name: string): void {
+    this.#reserved.add(name);
+  }
+
+  release(name: string): void {
+    this.#reserved.delete(name);
   }
 
   begin(name: string, wanted: ObjectState): void {

@@ -106,11 +106,12 @@ export async function runLoadWorker(
       continue;
     }
     const pick = context.random();
+    context.states.reserve(name);
     try {
       const step = pick < 0.75 ? put : pick < 0.9 ? remove : multipart;
       const answer = await step(context, name);
       if (isGood(answer)) {
-        if (context.states.isBusy(name)) context.states.acknowledge(name);
+        context.states.acknowledge(name);
         acknowledged += 1;
       } else {
         // A 5xx of a server that is going down may or may not have had its effect: the name stays pending.
@@ -118,6 +119,8 @@ export async function runLoadWorker(
       }
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 20));
+    } finally {
+      context.states.release(name);
     }
   }
   return acknowledged;

@@ -193,7 +193,7 @@ await describe('limits', async () => {
     });
     t.diagnostic(`grew by ${growth / mib} MiB for ${sockets.length} clients`);
     for (const socket of sockets) socket.destroy();
-    assert.ok(growth < 800 * mib, `${growth / mib} MiB`);
+    assert.ok(growth < 300 * mib, `${growth / mib} MiB`);
     await expectStatus(store.client, { method: 'HEAD', target: '/bucket/stalled-0' }, 404);
   });
 

@@ -2,8 +2,9 @@
 // shows itself as one server with one drive in one set, which is what clients can draw.
 
 import type { Kms } from '../../sse/kms.ts';
-import type { StoreTotals } from '../../store/types.ts';
+import type { StoreTotals, Usage } from '../../store/types.ts';
 import type {
+  BucketUsageAnswer,
   DataUsageAnswer,
   DriveAnswer,
   InfoAnswer,
@@ -17,7 +18,12 @@ import type { AdminCall, AdminHandler, ServerFacts } from '../call.ts';
 export const showInfo: AdminHandler = async (call) => {
   const { parts } = call;
   const facts = await parts.facts();
-  const totals = (await parts.store?.totals()) ?? { buckets: 0, objects: 0, bytes: 0 };
+  const totals = (await parts.store?.totals()) ?? {
+    buckets: 0,
+    objects: 0,
+    bytes: 0,
+    byBucket: new Map(),
+  };
   const drive = describeDrive(facts);
   const info: InfoAnswer = {
     mode: parts.store ? 'online' : 'initializing',
@@ -57,12 +63,22 @@ export const showDataUsage: AdminHandler = async ({ parts }) => {
     deleteMarkersCount: 0,
     objectsTotalSize: totals.bytes,
     bucketsCount: totals.buckets,
+    bucketsUsageInfo: Object.fromEntries(
+      [...totals.byBucket].map(([bucket, usage]) => [bucket, describeUsage(usage)]),
+    ),
+    bucketsSizes: Object.fromEntries(
+      [...totals.byBucket].map(([bucket, usage]) => [bucket, usage.bytes]),
+    ),
     capacity: facts.drive.totalBytes,
     freeCapacity: facts.drive.availableBytes,
     usedCapacity: facts.drive.totalBytes - facts.drive.availableBytes,
   };
   return { json: usage };
 };
+
+function describeUsage({ objects, bytes }: Usage): BucketUsageAnswer {
+  return { size: bytes, objectsCount: objects, versionsCount: objects, deleteMarkersCount: 0 };
+}
 
 async function describeKms(kms: Kms | undefined): Promise<{ status: string; endpoint: string }[]> {
   if (!kms) return [];

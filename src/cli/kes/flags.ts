@@ -90,14 +90,11 @@ class Found {
   set(spec: FlagSpec, value: string): void {
     if (spec.kind === 'text') this.#texts.set(spec.name, value);
     else if (spec.kind === 'list') {
-      const list = this.#lists.get(spec.name) ?? [];
-      list.push(
-        ...value
-          .split(',')
-          .map((item) => item.trim())
-          .filter((item) => item !== ''),
-      );
-      this.#lists.set(spec.name, list);
+      const items = value.split(',').map((item) => item.trim());
+      if (items.includes('')) {
+        throw usage(`invalid argument "${value}" for "--${spec.name}" flag: empty value`);
+      }
+      this.#lists.set(spec.name, [...(this.#lists.get(spec.name) ?? []), ...items]);
     } else if (/^(1|t|true)$/i.test(value)) this.#switches.add(spec.name);
     else if (/^(0|f|false)$/i.test(value)) this.#switches.delete(spec.name);
     else

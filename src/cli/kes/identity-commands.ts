@@ -207,6 +207,12 @@ function parseDuration(text: string): number {
     0,
   );
   if (seconds <= 0) throw new KesCommandError('usage', `invalid duration '${text}': not positive`);
+  if (Date.now() + seconds * 1000 >= Date.UTC(10_000, 0, 1)) {
+    throw new KesCommandError(
+      'usage',
+      `invalid duration '${text}': it would end after the year 9999`,
+    );
+  }
   return seconds * 1000;
 }
 

@@ -282,6 +282,17 @@ void test('a new identity can be written to files, which are not overwritten by 
     "both --key and --cert are required. See 'kes identity new --help'",
   );
   await fails([...argv.slice(0, -1), 'localhost', '-f'], 'not an IP address: localhost');
+  const hint = ". See 'kes identity new --help'";
+  for (const [flag, value, text] of [
+    ['--dns', 'bäd', 'not a DNS name: bäd'],
+    ['--dns', 'a b', 'not a DNS name: a b'],
+    ['--dns', '', 'invalid argument "" for "--dns" flag: empty value' + hint],
+    ['--dns', 'a,,b', 'invalid argument "a,,b" for "--dns" flag: empty value' + hint],
+    ['--ip', ' ', 'invalid argument " " for "--ip" flag: empty value' + hint],
+    ['--expiry', '99999999h', "invalid duration '99999999h': it would end after the year 9999"],
+  ] as const) {
+    await fails([...argv, '-f', flag, value], text);
+  }
 });
 
 void test('a private key under a password asks for it', async (t) => {

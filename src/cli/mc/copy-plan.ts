@@ -132,7 +132,10 @@ async function* findBelow(
     yield* findObjects(context, source);
     return;
   }
-  const info = await statLocal(source.path);
+  const info = await statLocal(source.path).catch((error: unknown) => {
+    const isMissing = error instanceof McError && error.code === 'local-missing';
+    throw isMissing ? new McError('object-missing', 'Object does not exist') : error;
+  });
   if (!info.isDirectory()) {
     yield await findFile(context, source, options);
     return;

@@ -47,6 +47,18 @@ export async function statLocal(file: string): Promise<Stats> {
   }
 }
 
+/**
+ * A listing is one of a folder: the place itself when it ends in `/`, otherwise the folder it stands in. Throws
+ * `local-missing` when that is not there and `local` when it is a file.
+ */
+export async function requireListedFolder(place: { text: string; path: string }): Promise<void> {
+  const isFolder = /[/\\]$/.test(place.text);
+  const info = await statLocal(isFolder ? place.path : path.dirname(place.path));
+  if (info.isDirectory()) return;
+  const shown = isFolder ? `${place.path}${path.sep}` : place.path;
+  throw new McError('local', `stat ${shown}: not a directory`);
+}
+
 /** An error of the file system with the client's own sentence where there is one. */
 export function localError(error: unknown, file: string): unknown {
   const code = (error as NodeJS.ErrnoException).code;

@@ -10,8 +10,6 @@ import { deletePrefix } from './delete-objects.ts';
 
 const bodyBytesMax = 64 * 1024;
 const bucketsMax = 10_000;
-/** The store reads one entry more than it gives, and its pages are bounded too. */
-const pageMax = bucketsMax - 1;
 /** The admin API lives under this name. */
 const reservedNames: ReadonlySet<string> = new Set(['minio']);
 
@@ -24,7 +22,7 @@ export async function listBuckets(call: S3Call): Promise<Reply> {
   }
   const prefix = queryOf(call, 'prefix') ?? '';
   const after = decodeBucketToken(queryOf(call, 'continuation-token') ?? '');
-  const page = await call.store.listBuckets({ prefix, after, limit: Math.min(limit, pageMax) });
+  const page = await call.store.listBuckets({ prefix, after, limit });
   const buckets = page.buckets.map(
     (bucket) =>
       `<Bucket>${xmlElement('Name', bucket.name)}${xmlElement('CreationDate', xmlTime(bucket.createdMs))}</Bucket>`,

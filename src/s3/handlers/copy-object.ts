@@ -8,7 +8,10 @@ import type {
   EncryptionRequest,
   ObjectAttributes,
   ObjectInfo,
+  ObjectStore,
+  OpenedObject,
 } from '../../store/types.ts';
+import { StoreError } from '../../store/types.ts';
 import {
   attributesOf,
   refuseUnservedWriteHeaders,
@@ -29,24 +32,41 @@ import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
 import { copyResultXml } from '../results.ts';
 
+/** How often a copy onto itself begins anew because the object was written meanwhile. */
+const relabelAttemptsMax = 50;
+
 /** PUT of an object with `x-amz-copy-source`. */
 export async function copyObject(call: S3Call): Promise<Reply> {
   const { headers, target, store } = call;
   const source = parseCopySource(headers['x-amz-copy-source'] ?? '');
   const plan = planCopy(call, source);
   const bucket = await store.getBucket(target.bucket);
-  const object = await openCopySource(call, source);
-  const { info } = object;
-  const attributes = mergeAttributes(headers, info, plan);
-  if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
-  if (plan.isOntoItself && staysInPlace(call, info, plan, bucket)) {
-    const { bucket: name, key } = target;
-    return copyReply(await store.replaceAttributes({ bucket: name, key, attributes }));
+  for (let attempt = 0; attempt < relabelAttemptsMax; attempt += 1) {
+    const object = await openCopySource(call, source);
+    const { info } = object;
+    const attributes = mergeAttributes(headers, info, plan);
+    if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
+    if (!plan.isOntoItself || !staysInPlace(call, info, plan, bucket)) {
+      return copyReply(await copyBytes(call, plan, object, attributes));
+    }
+    const relabelled = await relabel(store, info, attributes);
+    if (relabelled !== undefined) return copyReply(relabelled);
   }
+  throw new S3Error('ConditionalRequestConflict');
+}
+
+async function copyBytes(
+  call: S3Call,
+  plan: CopyPlan,
+  object: OpenedObject,
+  attributes: ObjectAttributes,
+): Promise<ObjectInfo> {
+  const { target, store } = call;
+  const { info } = object;
   checkCopySize(info.sizeBytes);
-  const conditions = writeConditions(headers);
+  const conditions = writeConditions(call.headers);
   const checksum = checksumOfCopy(info, plan.checksumAlgorithm);
-  const written = await withBody(await object.read(), (body) =>
+  return withBody(await object.read(), (body) =>
     store.putObject({
       bucket: target.bucket,
       key: target.key,
@@ -59,7 +79,20 @@ export async function copyObject(call: S3Call): Promise<Reply> {
       ...(conditions === undefined ? {} : { conditions }),
     }),
   );
-  return copyReply(written);
+}
+
+/** Gives the object new attributes; undefined when it was written meanwhile and must be looked at again. */
+async function relabel(
+  store: ObjectStore,
+  expected: ObjectInfo,
+  attributes: ObjectAttributes,
+): Promise<ObjectInfo | undefined> {
+  try {
+    return await store.replaceAttributes({ expected, attributes });
+  } catch (error) {
+    if (error instanceof StoreError && error.code === 'PreconditionFailed') return undefined;
+    throw error;
+  }
 }
 
 type CopyPlan = {

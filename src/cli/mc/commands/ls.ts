@@ -9,7 +9,7 @@ import type { McError } from '../error.ts';
 import type { JsonObject } from '../error.ts';
 import { Failure } from '../failure.ts';
 import { formatDate, formatSize, formatSizeShort, formatTimestamp } from '../format.ts';
-import { statLocal, walkLocal } from '../local.ts';
+import { requireListedFolder, statLocal, walkLocal } from '../local.ts';
 import { asBucketError, headObject, isFolder } from '../s3-objects.ts';
 import { checkBucketName } from '../s3-client.ts';
 import type { S3Client } from '../s3-client.ts';
@@ -55,6 +55,8 @@ export function listFailure(reason: McError): Failure {
 
 async function* listTarget(context: McContext, target: Target): AsyncGenerator<Line> {
   if (target.kind === 'local') {
+    const { flags } = context;
+    if (!flags.has('recursive') && !flags.has('incomplete')) await requireListedFolder(target);
     yield* listLocal(context, target.path);
     return;
   }

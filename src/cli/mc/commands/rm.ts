@@ -50,7 +50,7 @@ async function removeTarget(context: McContext, text: string): Promise<void> {
   } catch (error) {
     const reason = toMcError(error);
     if (reason.code === 'cancelled') throw reason;
-    const suffix = isRecursive && target.kind === 's3' ? ' recursively' : '';
+    const suffix = isRecursive ? ' recursively' : '';
     const failure = new Failure(`Failed to remove \`${text}\`${suffix}.`, reason, {
       isFatal: false,
     });

@@ -1,11 +1,11 @@
 // `stat`: what is known about objects, buckets and local files.
 
 import { openS3, parseTarget, s3Text } from '../context.ts';
-import type { McContext, S3Target } from '../context.ts';
+import type { LocalTarget, McContext, S3Target } from '../context.ts';
 import { McError, toMcError } from '../error.ts';
 import { Failure } from '../failure.ts';
 import { formatDate, formatSize, formatTimestamp } from '../format.ts';
-import { contentTypeOf, statLocal } from '../local.ts';
+import { contentTypeOf, requireListedFolder, statLocal } from '../local.ts';
 import { asBucketError, headBucket, headObject } from '../s3-objects.ts';
 import type { ObjectInfo } from '../s3-objects.ts';
 import { checkBucketName } from '../s3-client.ts';
@@ -22,7 +22,7 @@ export async function runStat(context: McContext, args: readonly string[]): Prom
   const sse = await parseSse(context, args);
   for (const text of args) {
     const target = await parseTarget(context, text);
-    if (target.kind === 'local') await statFile(context, text, target.path);
+    if (target.kind === 'local') await statFile(context, target);
     else if (target.bucket === '') await statService(context, target);
     else if (context.flags.has('no-list')) await statNamed(context, target, sse);
     else if (target.key === '' && !context.flags.has('recursive'))
@@ -160,8 +160,14 @@ function objectMissing(): McError {
   return new McError('object-missing', 'Object does not exist');
 }
 
-async function statFile(context: McContext, text: string, file: string): Promise<void> {
-  const info = await statLocal(file).catch(() => {
+async function statFile(context: McContext, target: LocalTarget): Promise<void> {
+  const { text, path: file } = target;
+  const info = await statLocal(file).catch(async () => {
+    if (!context.flags.has('recursive')) {
+      await requireListedFolder(target).catch((error: unknown) => {
+        context.out.failure(listFailure(toMcError(error)));
+      });
+    }
     throw statFailure(text, objectMissing());
   });
   const name = file.slice(file.lastIndexOf('/') + 1);

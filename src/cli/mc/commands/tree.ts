@@ -4,7 +4,7 @@ import { openS3, parseTarget } from '../context.ts';
 import type { McContext, Target } from '../context.ts';
 import { toMcError } from '../error.ts';
 import { Failure } from '../failure.ts';
-import { walkLocal } from '../local.ts';
+import { statLocal, walkLocal } from '../local.ts';
 import { asBucketError, headBucket } from '../s3-objects.ts';
 import { listBuckets, listObjects } from '../s3-list.ts';
 import { runLs } from './ls.ts';
@@ -23,6 +23,7 @@ export async function runTree(context: McContext, args: readonly string[]): Prom
       if (target.kind === 's3' && target.bucket !== '') {
         await headBucket(await openS3(context, target.alias), target.bucket);
       }
+      if (target.kind === 'local') await statLocal(target.path);
       context.out.line(text.replace(/\/$/, ''));
       await draw(context, { target, below: '', indent: '', depth: 1 });
     } catch (error) {

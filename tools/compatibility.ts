@@ -1,0 +1,168 @@
+// Writes docs/compatibility.md from the tables that the program itself runs on: the operations of S3, the
+// routes of the key service, those of the admin API. `node tools/compatibility.ts` brings the page up to date;
+// a test compares it.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { adminPrefixes, adminRoutes, kmsPrefix } from '../src/admin/routes.ts';
+import { missingCommands } from '../src/cli/mc/commands.ts';
+import { s3Operations, type S3Operation } from '../src/s3/operations.ts';
+import { kesRoutes, type KesRouteName } from '../src/wire/kes.ts';
+
+const pageFile = join(import.meta.dirname, '..', 'docs', 'compatibility.md');
+
+const notSet = (code: string): string => `answers as when nothing is set: ${code}`;
+const nothingToDelete = 'nothing can be set, so there is nothing to delete: 204';
+const noLock = '400 InvalidRequest: no bucket has object lock';
+const ownerOnly = 'accepts the ACL there is anyway (owner, full control) and refuses every other: 501';
+
+/** What the answer of a served operation leaves out or fixes. */
+const s3Notes: Readonly<Record<string, string>> = {
+  CreateBucket: 'object lock, tags and ACLs other than `private`: 501',
+  ListObjectVersions: 'every object has the one version `null`',
+  GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',
+  PutBucketEncryption: 'SSE-S3 (`AES256`); SSE-KMS: 501',
+  GetBucketVersioning: 'always unversioned',
+  GetBucketAcl: 'the owner has full control',
+  GetObjectAcl: 'the owner has full control',
+  PutBucketAcl: ownerOnly,
+  PutObjectAcl: ownerOnly,
+  GetBucketPolicy: notSet('404 NoSuchBucketPolicy'),
+  DeleteBucketPolicy: nothingToDelete,
+  GetBucketPolicyStatus: 'never public',
+  GetBucketTagging: notSet('404 NoSuchTagSet'),
+  DeleteBucketTagging: nothingToDelete,
+  GetBucketLifecycleConfiguration: notSet('404 NoSuchLifecycleConfiguration'),
+  DeleteBucketLifecycle: nothingToDelete,
+  GetBucketCors: notSet('404 NoSuchCORSConfiguration'),
+  DeleteBucketCors: nothingToDelete,
+  GetObjectLockConfiguration: notSet('404 ObjectLockConfigurationNotFoundError'),
+  GetBucketReplication: notSet('404 ReplicationConfigurationNotFoundError'),
+  DeleteBucketReplication: nothingToDelete,
+  GetBucketNotificationConfiguration: 'always empty',
+  GetBucketLogging: 'always empty',
+  GetBucketAccelerateConfiguration: 'always empty',
+  GetBucketRequestPayment: 'always `BucketOwner`',
+  GetBucketWebsite: notSet('404 NoSuchWebsiteConfiguration'),
+  DeleteBucketWebsite: nothingToDelete,
+  GetPublicAccessBlock: notSet('404 NoSuchPublicAccessBlockConfiguration'),
+  DeletePublicAccessBlock: nothingToDelete,
+  GetBucketOwnershipControls: notSet('404 OwnershipControlsNotFoundError'),
+  DeleteBucketOwnershipControls: nothingToDelete,
+  CreateMultipartUpload: 'encryption as for PutObject',
+  GetObjectTagging: 'tags come from `x-amz-tagging` of the write',
+  GetObjectRetention: noLock,
+  GetObjectLegalHold: noLock,
+  CopyObject: 'up to 5 GiB; encryption as for PutObject',
+  UploadPart: 'up to 5 GiB',
+  UploadPartCopy: 'up to 5 GiB',
+  PutObject: 'up to 5 GiB; SSE-S3; SSE-KMS, SSE-C and object lock headers: 501',
+  DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
+};
+
+const kesNotes: Partial<Readonly<Record<KesRouteName, string>>> = {
+  'key-disable': 'an addition of this service',
+  'key-enable': 'an addition of this service',
+  'key-batch': 'an addition of this service',
+  'key-describe': '`state` is there when the key is disabled',
+};
+
+/** The text of docs/compatibility.md. Throws when a note names an operation that is not served. */
+export function formatCompatibilityPage(): string {
+  const served = s3Operations.filter(({ handler }) => handler !== 'not-implemented');
+  for (const name in s3Notes) {
+    if (!served.some((operation) => operation.name === name)) throw new Error(`no ${name}`);
+  }
+  return `${[
+    ...introduction(served.length),
+    ...table(['operation', 'request', 'served', 'notes'], s3Operations.map(s3Row)),
+    ...keyService,
+    ...table(
+      ['route', 'request', 'authentication', 'notes'],
+      kesRoutes.map(({ name, method, prefix, auth }) => [
+        name,
+        `\`${method} ${prefix}${prefix.endsWith('/') ? '…' : ''}\``,
+        auth,
+        kesNotes[name] ?? '',
+      ]),
+    ),
+    ...adminApi,
+    ...table(
+      ['request', 'permission'],
+      adminRoutes.map(({ under, method, path, action }) => [
+        `\`${method} ${under === 'kms' ? kmsPrefix : (adminPrefixes[0] ?? '')}${path}\``,
+        action === undefined ? 'that of what is asked for' : `\`${action}\``,
+      ]),
+    ),
+    ...client(),
+  ].join('\n')}\n`;
+}
+
+function introduction(servedCount: number): string[] {
+  return [
+    '# Compatibility',
+    '',
+    'What of the S3 API, of the KES API and of `mc` is there. This page is generated from the tables the program runs on',
+    '(`node tools/compatibility.ts`); a test compares it.',
+    '',
+    '## S3',
+    '',
+    'Requests are signed with Signature V4, in the header or presigned. The `x-amz-…` parameters of a presigned request stand for',
+    'headers. An operation that is not served answers `501 NotImplemented`, and so does every header that asks for protection',
+    'this server does not give: nothing is stored with less protection than was asked for.',
+    '',
+    `${servedCount} of ${s3Operations.length} operations are served.`,
+    '',
+  ];
+}
+
+const keyService = [
+  '',
+  '## Key service',
+  '',
+  'The routes of `coffer kes server`, with the bodies, errors and policies of KES ([formats/kes-protocol.md](formats/kes-protocol.md)).',
+  '`identify` means any known identity, `policy` one whose policy allows the path.',
+  '',
+];
+
+const adminApi = [
+  '',
+  '## Admin API',
+  '',
+  'What `mc admin` asks of the store. `/minio/admin/v4/…` answers the same. Health and metrics: [operations.md](operations.md).',
+  '',
+];
+
+function client(): string[] {
+  const missing = [...missingCommands].sort().map((name) => `\`${name}\``);
+  return [
+    '',
+    '## Client',
+    '',
+    'The commands of `coffer mc`, and where they differ on purpose, are in [mc.md](mc.md). Of the commands of `mc` these are not there,',
+    `and say so: ${missing.join(', ')}.`,
+  ];
+}
+
+function s3Row(operation: S3Operation): string[] {
+  const isServed = operation.handler !== 'not-implemented';
+  return [
+    operation.name,
+    `\`${describeRequest(operation)}\``,
+    isServed ? 'yes' : '501',
+    s3Notes[operation.name] ?? '',
+  ];
+}
+
+function describeRequest({ method, scope, subresource, also }: S3Operation): string {
+  const place = { service: '/', bucket: '/BUCKET', object: '/BUCKET/KEY' }[scope];
+  const query = subresource === '' ? '' : `?${subresource}${also === 'id' ? '&id' : ''}`;
+  return `${method} ${place}${query}${also === 'copy-source' ? ' + x-amz-copy-source' : ''}`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)];
+}
+
+if (import.meta.main) writeFileSync(pageFile, formatCompatibilityPage());
