@@ -4,9 +4,10 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { adminPrefixes, adminRoutes, kmsPrefix } from '../src/admin/routes.ts';
+import { adminRoutes } from '../src/admin/routes.ts';
 import { missingCommands } from '../src/cli/mc/commands.ts';
 import { s3Operations, type S3Operation } from '../src/s3/operations.ts';
+import { adminPrefixes, kmsPrefix } from '../src/wire/admin.ts';
 import { kesRoutes, type KesRouteName } from '../src/wire/kes.ts';
 
 const pageFile = join(import.meta.dirname, '..', 'docs', 'compatibility.md');
@@ -14,10 +15,11 @@ const pageFile = join(import.meta.dirname, '..', 'docs', 'compatibility.md');
 const notSet = (code: string): string => `answers as when nothing is set: ${code}`;
 const nothingToDelete = 'nothing can be set, so there is nothing to delete: 204';
 const noLock = '400 InvalidRequest: no bucket has object lock';
-const ownerOnly = 'accepts the ACL there is anyway (owner, full control) and refuses every other: 501';
+const ownerOnly =
+  'accepts the ACL there is anyway (owner, full control) and refuses every other: 501';
 
-/** What the answer of a served operation leaves out or fixes. */
-const s3Notes: Readonly<Record<string, string>> = {
+/** What the answer of a served operation leaves out or fixes, by its name. */
+export const s3Notes: Readonly<Record<string, string>> = {
   CreateBucket: 'object lock, tags and ACLs other than `private`: 501',
   ListObjectVersions: 'every object has the one version `null`',
   GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',

@@ -30,8 +30,12 @@ export function encodeContextBytes(
   return Buffer.from(`{${texts.join(',')}}`);
 }
 
+/** An element that is empty, `.` or `..`: only such names change when they are cleaned. */
+const uncleanElement = /(?:^|\/)\.{0,2}(?:\/|$)/;
+
 /** `bucket/key`, lexically cleaned: no empty, `.` or `..` elements and no trailing slash. */
 export function objectPath(bucket: string, key: string): string {
+  if (!uncleanElement.test(key)) return `${bucket}/${key}`;
   const path = posix.join(bucket, key);
   return path.endsWith('/') && path.length > 1 ? path.slice(0, -1) : path;
 }

@@ -52,9 +52,7 @@ withStore('buckets are listed by name, in pages, by prefix', async ({ store }) =
 withStore('a page of buckets may be as large as S3 allows', async ({ store }) => {
   for (let first = 0; first < 10_000; first += 1000) {
     const names = Array.from({ length: 1000 }, (_, n) => `c${first + n}`);
-    await Promise.all(
-      names.map((name) => store.createBucket({ name, owner: 'o', location: '' })),
-    );
+    await Promise.all(names.map((name) => store.createBucket({ name, owner: 'o', location: '' })));
   }
   const page = await store.listBuckets({ prefix: '', after: '', limit: 10_000 });
   assert.equal(page.buckets.length, 10_000);

@@ -193,7 +193,10 @@ void describe('the wire', () => {
     assert.equal(copied.headers['x-amz-tagging-count'], '1');
 
     const upload = await fetch(
-      presign('POST', `/${bucket}/parts?uploads&X-Amz-Meta-C=d&X-Amz-Server-Side-Encryption=AES256`),
+      presign(
+        'POST',
+        `/${bucket}/parts?uploads&X-Amz-Meta-C=d&X-Amz-Server-Side-Encryption=AES256`,
+      ),
       { method: 'POST' },
     );
     assert.equal(upload.headers.get('x-amz-server-side-encryption'), 'AES256');
