@@ -239,10 +239,10 @@ try {
     `\nkey service: ${keyService.map((k) => `${k.op} ${Math.round(k.perSecond)}/s at ${k.inFlight} in flight`).join(', ')}`,
   );
   console.log(
-    `memory: ${Object.entries(memory)
+    `memory, own of resident: ${Object.entries(memory)
       .map(
         ([name, list]) =>
-          `${name} ${list.map((p) => `${Math.round(p.rssBytes / mib)} MiB`).join(' + ')}`,
+          `${name} ${list.map((p) => `${Math.round(p.ownBytes / mib)} of ${Math.round(p.rssBytes / mib)} MiB`).join(' + ')}`,
       )
       .join('; ')}`,
   );

@@ -1,5 +1,5 @@
 // Health probes: no authentication, no body, GET and HEAD. Liveness never depends on the key service,
-// because a restart of every replica mends no outage of it; readiness does.
+// because a restart of every replica mends no outage of it; readiness does, while it cannot be asked.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
@@ -93,7 +93,9 @@ async function generateOnce(kms: Kms): Promise<boolean> {
     key.plaintext.fill(0);
     return true;
   } catch (error) {
-    if (error instanceof KmsError) return false;
-    throw error;
+    if (!(error instanceof KmsError)) throw error;
+    // A key that is disabled or gone is a decision, not an outage: taking every node out of service would
+    // also end what needs no key, and no other node could do better.
+    return error.code !== 'unreachable' && error.code !== 'failed';
   }
 }

@@ -14,8 +14,11 @@ import type { FromWorker, ServiceCall } from './protocol.ts';
 import type { ServerSettings } from './settings.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
-/** How long requests under way may take before a restart that needs the store alone cuts them off. */
-const releaseTimeoutMs = 120_000;
+/**
+ * How long requests under way may take before a restart that needs the store alone cuts them off. New requests
+ * wait for that long, so it stays below what clients wait for an answer.
+ */
+const releaseTimeoutMs = 30_000;
 
 /** How long a restart waits for a key service that cannot be used. */
 const waitingTimeoutMs = 5_000;

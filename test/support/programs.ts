@@ -88,7 +88,10 @@ export async function waitUntil(
   throw new Error(`${program.name} ${hasEnded ? 'ended' : 'did not get ready'}:\n${tail}`);
 }
 
-/** Resident memory of a process and all its descendants, in bytes, each with its command line. */
+/**
+ * Memory of a process and all its descendants, in bytes, each with its command line: all that is resident, and the
+ * part that is its own (the rest are files it maps, the metadata above all).
+ */
 export function memoryOf(
   pid: number,
 ): { readonly pid: number; readonly rssBytes: number; readonly name: string }[] {
@@ -110,10 +113,11 @@ export function memoryOf(
   return [...parents.keys()].filter(isBelow).map((found) => {
     const status = readFileSync(`/proc/${found}/status`, 'utf8');
     const rssKib = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
+    const ownKib = Number(/RssAnon:\s+(\d+)/.exec(status)?.[1] ?? 0);
     const name = readFileSync(`/proc/${found}/cmdline`, 'utf8')
       .replaceAll('\0', ' ')
       .trim()
       .slice(-60);
-    return { pid: found, rssBytes: rssKib * 1024, name };
+    return { pid: found, rssBytes: rssKib * 1024, ownBytes: ownKib * 1024, name };
   });
 }
