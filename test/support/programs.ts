@@ -88,13 +88,18 @@ export async function waitUntil(
   throw new Error(`${program.name} ${hasEnded ? 'ended' : 'did not get ready'}:\n${tail}`);
 }
 
+export type ProcessMemory = {
+  readonly pid: number;
+  readonly rssBytes: number;
+  readonly ownBytes: number;
+  readonly name: string;
+};
+
 /**
  * Memory of a process and all its descendants, in bytes, each with its command line: all that is resident, and the
  * part that is its own (the rest are files it maps, the metadata above all).
  */
-export function memoryOf(
-  pid: number,
-): { readonly pid: number; readonly rssBytes: number; readonly name: string }[] {
+export function memoryOf(pid: number): ProcessMemory[] {
   const parents = new Map<number, number>();
   for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
