@@ -13,10 +13,10 @@ const bin = path.join(dir, 'bin');
 const venv = path.join(dir, 'venv');
 mkdirSync(bin, { recursive: true });
 
-/** Exact versions, so that a run tomorrow tests what today's did. */
+/** Exact versions, so that a run tomorrow tests what today's did; only rclone is the distribution's own. */
 const versions = {
   mc: 'v0.0.0-20251106162529-77f82e18b540',
-  minio: 'latest',
+  minio: 'v0.0.0-20260212201848-7aac2a2c5b7c',
   python: ['boto3[crt]==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
 };
 
