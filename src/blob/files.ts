@@ -77,8 +77,10 @@ class FileBlobStore implements BlobStore {
   ): Promise<number> {
     const { folder, path } = this.#place(id);
     const buffers = this.#aligned?.takePair();
-    const file = await this.#create(folder, path, { id, isDirect: buffers !== undefined });
+    let isCreated = false;
     try {
+      const file = await this.#create(folder, path, { id, isDirect: buffers !== undefined });
+      isCreated = true;
       const sizeBytes = await writeSynced(file, { id, source, buffers, ...options });
       await this.#sync(folder).catch((error: unknown) => {
         throw toBlobError(error, `cannot write the directory of the blob ${id}`);
@@ -86,7 +88,7 @@ class FileBlobStore implements BlobStore {
       return sizeBytes;
     } catch (error) {
       // What cannot be unlinked now is found by the sweep: no record names it.
-      await unlink(path).catch(() => undefined);
+      if (isCreated) await unlink(path).catch(() => undefined);
       throw error;
     } finally {
       if (buffers) this.#aligned?.givePair(buffers);
@@ -183,6 +185,17 @@ type WriteJob = BlobWriteOptions & {
   readonly buffers: readonly [Buffer, Buffer] | undefined;
 };
 
+/**
+ * Makes the blob look as new as it is, whatever time its bytes took: the sweep goes by that. Should the sweep have
+ * taken the file away already (the clock was put forward, the machine slept), the write fails.
+ */
+async function freshen(file: FileHandle, id: BlobId): Promise<void> {
+  const now = new Date();
+  await file.utimes(now, now);
+  if ((await file.stat()).nlink > 0) return;
+  throw new BlobError('unavailable', `the blob ${id} was removed while it was written`);
+}
+
 /** Writes, syncs and closes the file. */
 async function writeSynced(file: FileHandle, job: WriteJob): Promise<number> {
   try {
@@ -192,6 +205,7 @@ async function writeSynced(file: FileHandle, job: WriteJob): Promise<number> {
     await file.datasync().catch((error: unknown) => {
       throw toBlobError(error, `cannot write the blob ${job.id}`);
     });
+    await freshen(file, job.id);
     return sizeBytes;
   } finally {
     await file.close();

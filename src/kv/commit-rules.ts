@@ -14,7 +14,20 @@ export function entryKeyText(entryKey: Uint8Array): string {
 
 /** Crashes on an empty or oversized entry key. */
 export function assertEntryKey(entryKey: Uint8Array): void {
-  assert(entryKey.length > 0 && entryKey.length <= entryKeyBytesMax, 'entry key of a wrong size');
+  assert(isEntryKey(entryKey), 'entry key of a wrong size');
+}
+
+/** False for what no entry can be called: names that strangers send may be of any length. */
+export function isEntryKey(entryKey: Uint8Array): boolean {
+  return entryKey.length > 0 && entryKey.length <= entryKeyBytesMax;
+}
+
+/**
+ * A bound that an engine can take, and that means the same: no entry key is longer than the longest, so nothing
+ * lies between a longer bound and its first bytes.
+ */
+export function shortBound(bound: Uint8Array): Uint8Array {
+  return bound.length > entryKeyBytesMax ? bound.subarray(0, entryKeyBytesMax + 1) : bound;
 }
 
 /** Crashes on a range that is not within the contract. */

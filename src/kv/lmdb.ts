@@ -21,7 +21,7 @@ import {
   type KvErrorCode,
   type KvRange,
 } from '../store/kv.ts';
-import { assertCommit, assertEntryKey, assertRange } from './commit-rules.ts';
+import { assertCommit, assertRange, isEntryKey, shortBound } from './commit-rules.ts';
 import { assertLmdbFile } from './lmdb-file.ts';
 
 export type LmdbKvOptions = {
@@ -109,15 +109,17 @@ class LmdbKv implements Kv {
   async list(range: KvRange): Promise<KvEntry[]> {
     assertRange(range);
     if (Buffer.compare(range.start, range.end) >= 0) return [];
+    const start = shortBound(range.start);
+    const end = shortBound(range.end);
     const bounds = range.isReverse
       ? {
-          start: range.end,
-          end: range.start,
+          start: end,
+          end: start,
           reverse: true,
           exclusiveStart: true,
           inclusiveEnd: true,
         }
-      : { start: range.start, end: range.end };
+      : { start, end };
     return this.#read(() => {
       const entries: KvEntry[] = [];
       const found = this.#database.getRange({ ...bounds, limit: range.limit, versions: true });
@@ -202,7 +204,7 @@ class LmdbKv implements Kv {
   }
 
   #find(entryKey: Uint8Array): KvEntry | undefined {
-    assertEntryKey(entryKey);
+    if (!isEntryKey(entryKey)) return undefined;
     const found = this.#database.getEntry(entryKey);
     return found && { entryKey, value: found.value, version: found.version ?? 0 };
   }

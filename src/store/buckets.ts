@@ -119,6 +119,9 @@ export async function deleteBucket(context: StoreContext, name: string): Promise
     const puts = [{ entryKey: bucket.check.entryKey, value: encodeBucket(marked) }];
     if ((await context.kv.commit({ checks: [bucket.check], puts })) === 'conflict') continue;
     const current = await loadBucket(context, name);
+    // A writer that took us for dead took the mark back: what it wrote since may not show yet.
+    const isOurs = current.record.id.equals(marked.id);
+    if (!isOurs || current.record.deletingSinceMs !== marked.deletingSinceMs) continue;
     if (await holdsObjects(context, current.record)) {
       await unmark(context, current);
       throw notEmpty(name);

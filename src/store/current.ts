@@ -22,12 +22,15 @@ import {
   encodeObject,
   encodeSize,
   type ObjectRecord,
+  type PartRecord,
   type StoredBytes,
 } from './records.ts';
 import type { StoreContext } from './store-context.ts';
 import { StoreError, type WriteConditions } from './types.ts';
 
 const attemptsMax = 200;
+/** A reader opens part after part: those of a large object may be asked for long after it was replaced. */
+const partsGraceMs = 6 * 3_600_000;
 
 /** A name in a bucket. */
 export type ObjectPlace = {
@@ -128,7 +131,9 @@ function describe(
     const dropped = storedOf(current.record).filter(
       ({ place: at }) => at.kind !== 'none' && !kept.has(at.id),
     );
-    dropStored(context, dropped, { puts, deletes });
+    const { garbageGraceMs } = context.settings;
+    const graceMs = current.record.parts ? Math.max(garbageGraceMs, partsGraceMs) : garbageGraceMs;
+    dropStored(context, { stored: dropped, graceMs }, { puts, deletes });
   }
   return { puts, deletes };
 }
@@ -160,21 +165,23 @@ function describeIndex(
  */
 export function dropStored(
   context: StoreContext,
-  dropped: readonly StoredBytes[],
+  dropped: { readonly stored: readonly (StoredBytes | PartRecord)[]; readonly graceMs: number },
   commit: { puts: KvPut[]; deletes: Uint8Array[] },
 ): void {
   const later: Uint8Array[] = [];
   const ids: string[] = [];
-  for (const { place } of dropped) {
+  for (const stored of dropped.stored) {
+    const { place } = stored;
     if (place.kind === 'blob') {
       // Its entry stays too, so that the sweep does not take the blob for an orphan before its time.
       ids.push(place.id);
     } else if (place.kind === 'inline') {
-      if (dropped.length === 1) commit.deletes.push(inlineEntry(place.id));
+      // The bytes of a lone object are read together with its record, those of a part later.
+      if (!('number' in stored)) commit.deletes.push(inlineEntry(place.id));
       else later.push(inlineEntry(place.id));
     }
   }
-  const dueMs = context.now() + context.settings.garbageGraceMs;
+  const dueMs = context.now() + dropped.graceMs;
   if (ids.length > 0) {
     const value = encodeGarbage({ kind: 'blobs', ids });
     commit.puts.push({ entryKey: garbageEntry(dueMs), value });
@@ -182,6 +189,23 @@ export function dropStored(
   if (later.length > 0) {
     const value = encodeGarbage({ kind: 'entries', entryKeys: later });
     commit.puts.push({ entryKey: garbageEntry(dueMs), value });
+  }
+}
+
+/** What the commit of stored bytes depends on: that the sweep did not claim their blob meanwhile. */
+export function checksOfStored(stored: StoredBytes): KvCheck[] {
+  const { place } = stored;
+  return place.kind === 'blob' ? [{ entryKey: blobEntry(place.id), version: 'absent' }] : [];
+}
+
+/** Throws `StorageUnavailable` when the sweep claimed the blob: it is gone, and trying again is in vain. */
+export async function assertUnclaimed(context: StoreContext, stored: StoredBytes): Promise<void> {
+  for (const { entryKey } of checksOfStored(stored)) {
+    if (!(await context.kv.get(entryKey))) continue;
+    throw new StoreError(
+      'StorageUnavailable',
+      'The upload took so long that its bytes were cleared away. Please try again.',
+    );
   }
 }
 

@@ -2,9 +2,25 @@
 // are over, uploads of deleted buckets), and blobs that no commit ever named because their process died.
 // Every step may be repeated, so any number of processes may sweep, and die doing it.
 
-import { birthEntry, blobEntry, dueGarbageRange, isId, rangeOf, timeOfId } from './keys.ts';
+import {
+  afterEntry,
+  birthEntry,
+  blobEntry,
+  dueGarbageRange,
+  garbageEntry,
+  isId,
+  rangeOf,
+  timeOfId,
+} from './keys.ts';
 import type { KvEntry } from './kv.ts';
-import { decodeGarbage, decodeSize, encodeSize, type GarbageRecord } from './records.ts';
+import {
+  decodeGarbage,
+  decodeSize,
+  encodeGarbage,
+  encodeMark,
+  encodeSize,
+  type GarbageRecord,
+} from './records.ts';
 import type { StoreContext } from './store-context.ts';
 import { dropParts, dropUploadParts } from './upload-parts.ts';
 import { listAll } from './usage.ts';
@@ -13,6 +29,8 @@ const pageEntries = 100;
 const orphanBatch = 256;
 /** Orphans only come from crashes, so they are looked for more rarely than garbage. */
 const orphanIntervalMs = 3_600_000;
+/** How long a removed blob's id stays taken: longer than any upload that might still want to name it. */
+const claimMs = 86_400_000;
 
 export type SweepReport = {
   /** Garbage entries worked off. */
@@ -71,18 +89,27 @@ export function startSweeping(
 
 async function sweepGarbage(context: StoreContext): Promise<number> {
   const range = dueGarbageRange(context.now());
+  let { start } = range;
   let count = 0;
   for (;;) {
-    const page = await context.kv.list({ ...range, limit: pageEntries });
-    for (const entry of page) await workOff(context, entry);
-    count += page.length;
-    if (page.length < pageEntries) return count;
+    const page = await context.kv.list({ ...range, start, limit: pageEntries });
+    for (const entry of page) count += (await workOff(context, entry)) ? 1 : 0;
+    const last = page.at(-1);
+    if (!last || page.length < pageEntries) return count;
+    start = afterEntry(last.entryKey);
   }
 }
 
-async function workOff(context: StoreContext, entry: KvEntry): Promise<void> {
-  const deletes = await clean(context, decodeGarbage(entry.value));
-  await context.kv.commit({ deletes: [entry.entryKey, ...deletes] });
+/** What cannot be removed stays for the next sweep, and holds nothing else up. */
+async function workOff(context: StoreContext, entry: KvEntry): Promise<boolean> {
+  try {
+    const deletes = await clean(context, decodeGarbage(entry.value));
+    await context.kv.commit({ deletes: [entry.entryKey, ...deletes] });
+    return true;
+  } catch (error) {
+    context.log.warn('garbage could not be removed and will be tried again', { error });
+    return false;
+  }
 }
 
 /** Removes what the record names. Returns the entries that go together with it. */
@@ -157,6 +184,28 @@ async function removeUnnamed(context: StoreContext, ids: readonly string[]): Pro
   if (ids.length === 0) return 0;
   const named = await context.kv.getMany(ids.map(blobEntry));
   const orphans = ids.filter((_, index) => named[index] === undefined);
-  for (const id of orphans) await context.blobs.remove(id);
-  return orphans.length;
+  let count = 0;
+  for (const id of orphans) {
+    if (!(await claim(context, id))) continue;
+    await context.blobs.remove(id);
+    count += 1;
+  }
+  return count;
+}
+
+/**
+ * Takes the blob's entry, so that whoever is about to name the blob cannot any more: either the blob is removed or
+ * it is named, never both. The entry goes when it is of no use any longer.
+ */
+async function claim(context: StoreContext, id: string): Promise<boolean> {
+  const entryKey = blobEntry(id);
+  const dueEntry = garbageEntry(context.now() + claimMs);
+  const outcome = await context.kv.commit({
+    checks: [{ entryKey, version: 'absent' }],
+    puts: [
+      { entryKey, value: encodeMark() },
+      { entryKey: dueEntry, value: encodeGarbage({ kind: 'entries', entryKeys: [entryKey] }) },
+    ],
+  });
+  return outcome === 'committed';
 }

@@ -10,7 +10,7 @@ import { openSseS3Key } from '../sse/sse-s3.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
 import { partChecksum } from './complete-checks.ts';
-import { dropStored, putsOfStored } from './current.ts';
+import { assertUnclaimed, checksOfStored, dropStored, putsOfStored } from './current.ts';
 import {
   encodeName,
   garbageEntry,
@@ -194,12 +194,20 @@ async function commitPart(
   };
   const entryKey = partEntry(upload.place, input.partNumber);
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+    await assertUnclaimed(context, body);
     const before = await context.kv.get(entryKey);
     const puts: KvPut[] = [{ entryKey, value: encodePart(part) }];
     puts.push(...putsOfStored(body, body.inlineBytes));
     const deletes: Uint8Array[] = [];
-    if (before) dropStored(context, [decodePart(before.value)], { puts, deletes });
-    const checks = [upload.check, { entryKey, version: before?.version ?? ('absent' as const) }];
+    if (before) {
+      const replaced = {
+        stored: [decodePart(before.value)],
+        graceMs: context.settings.garbageGraceMs,
+      };
+      dropStored(context, replaced, { puts, deletes });
+    }
+    const version = before?.version ?? ('absent' as const);
+    const checks = [upload.check, { entryKey, version }, ...checksOfStored(body)];
     if ((await context.kv.commit({ checks, puts, deletes })) === 'committed') {
       return toPartInfo(part);
     }

@@ -403,11 +403,39 @@ withStore(
     await blobs.write(older, chunked(randomBytes(10)));
     await put(store, 'key', randomBytes(300_000));
     assert.equal((await store.sweep()).orphans, 0);
-    clock.aheadMs = 3_700_000;
+    clock.aheadMs = 86_500_000;
     assert.equal((await store.sweep({ withOrphans: false })).orphans, 0);
     assert.equal((await store.sweep()).orphans, 1);
     assert.equal((await blobIds(blobs)).length, 3);
     assert.equal((await get(store, 'key')).length, 300_000);
+  },
+);
+
+withStore(
+  'a blob that the sweep took while it was written is never named: the upload fails',
+  async ({ store, blobs, clock }) => {
+    const bytes = randomBytes(400_000);
+    async function* slow(): AsyncGenerator<Uint8Array> {
+      yield bytes.subarray(0, 300_000);
+      clock.aheadMs += 100_000_000;
+      // Whatever was written so far looks more than a day old.
+      await store.sweep();
+      yield bytes.subarray(300_000);
+      await store.sweep();
+    }
+    const stored = await put(store, 'slow', slow()).then(
+      () => true,
+      () => false,
+    );
+    const found = await get(store, 'slow').then(
+      (read) => read.equals(bytes),
+      () => undefined,
+    );
+    assert.equal(found, stored ? true : undefined);
+    assert.equal((await get(store, 'slow').catch(() => bytes)).equals(bytes), true);
+    await put(store, 'slow', bytes);
+    assert.ok((await get(store, 'slow')).equals(bytes));
+    assert.ok((await blobIds(blobs)).length <= 2);
   },
 );
 

@@ -47,7 +47,7 @@ export type OpenedObjectStore = ObjectStore & {
  */
 const inlineMaxBytesDefault = 128 * 1024;
 const garbageGraceMsDefault = 60_000;
-const orphanGraceMsDefault = 3_600_000;
+const orphanGraceMsDefault = 86_400_000;
 
 export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObjectStore> {
   const { settings } = deps;

@@ -7,7 +7,15 @@ import { createSseS3Key, type SseS3Envelope } from '../sse/sse-s3.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
 import { assertConditions, noSuchKey, preconditionFailed } from './conditions.ts';
-import { commitCurrent, loadCurrent, type ObjectPlace, putsOfStored } from './current.ts';
+import {
+  assertUnclaimed,
+  type Change,
+  checksOfStored,
+  commitCurrent,
+  loadCurrent,
+  type ObjectPlace,
+  putsOfStored,
+} from './current.ts';
 import { encodeName, inlineEntry } from './keys.ts';
 import { type ObjectRecord, toObjectInfo } from './records.ts';
 import { createOpenedObject } from './reading.ts';
@@ -72,7 +80,12 @@ async function commitPut(
     data: { place: body.place, storedBytes: body.storedBytes },
   };
   const puts = putsOfStored(body, body.inlineBytes);
-  await commitCurrent(context, place, () => ({ record, puts }), input.conditions);
+  const checks = checksOfStored(body);
+  const plan = async (): Promise<Change> => {
+    await assertUnclaimed(context, body);
+    return { record, puts, checks };
+  };
+  await commitCurrent(context, place, plan, input.conditions);
   return toObjectInfo(input.bucket, input.key, record);
 }
 

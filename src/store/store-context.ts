@@ -15,7 +15,7 @@ export type StoreSettings = {
   readonly inlineMaxBytes?: number;
   /** How long replaced blobs stay for readers that are about to open them. Default 60 s. */
   readonly garbageGraceMs?: number;
-  /** How old a blob that no record names must be before the sweep removes it. Default 1 hour. */
+  /** How old a blob that no record names must be before the sweep removes it. Default 1 day. */
   readonly orphanGraceMs?: number;
   /** Pause between two sweeps in the background; undefined: only when asked. */
   readonly sweepIntervalMs?: number;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { type Kv, valueBytesMax } from '../../src/store/kv.ts';
+import { entryKeyBytesMax, type Kv, valueBytesMax } from '../../src/store/kv.ts';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
 
@@ -51,6 +51,24 @@ export function testKv(
       [undefined, '2', undefined],
     );
   });
+
+  withKv(
+    'knows that nothing has a name longer than the longest, and takes any bound',
+    async (kv) => {
+      const long = Buffer.alloc(entryKeyBytesMax, 'm');
+      await kv.commit({ puts: [{ entryKey: long, value: bytes('long') }] });
+      await kv.commit({ puts: [{ entryKey: bytes('n'), value: bytes('n') }] });
+      const beyond = Buffer.alloc(5000, 'm');
+      assert.equal(await kv.get(beyond), undefined);
+      assert.equal(await kv.get(Buffer.alloc(0)), undefined);
+      const names = async (start: Buffer, end: Buffer): Promise<number[]> =>
+        (await kv.list({ start, end, limit: 10 })).map((entry) => entry.entryKey.length);
+      assert.deepEqual(await names(bytes('a'), beyond), [entryKeyBytesMax]);
+      assert.deepEqual(await names(beyond, bytes('z')), [1]);
+      const down = await kv.list({ start: bytes('a'), end: beyond, limit: 10, isReverse: true });
+      assert.equal(down.length, 1);
+    },
+  );
 
   withKv('keeps values apart from the buffers of the caller', async (kv) => {
     const value = bytes('value');

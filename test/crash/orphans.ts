@@ -76,6 +76,7 @@ function difference(what: string, a: ReadonlySet<string>, b: ReadonlySet<string>
 export async function findLeftovers(dataDir: string, kms: Kms | undefined): Promise<string[]> {
   const engine = openLmdbKv(path.join(dataDir, 'meta'));
   const blobs = await openFileBlobStore(path.join(dataDir, 'blobs'));
+  let aheadMs = 86_400_000;
   try {
     const { kv } = await openBackend({ kv: engine, kms, log: silentLog });
     const store = await openObjectStore({
@@ -85,8 +86,11 @@ export async function findLeftovers(dataDir: string, kms: Kms | undefined): Prom
       log: silentLog,
       settings: { isAutoEncrypting: false, garbageGraceMs: 0, orphanGraceMs: 0 },
       // Everything is due: the real time plus a day.
-      now: () => Date.now() + 86_400_000,
+      now: () => Date.now() + aheadMs,
     });
+    await store.sweep({ withOrphans: true });
+    // Ids of removed orphans stay taken for a day.
+    aheadMs += 3 * 86_400_000;
     await store.sweep({ withOrphans: true });
     await store.close();
     const named = await readNamed(kv);
