@@ -5,6 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
+import { splitTarget } from '../base/request-target.ts';
 import type { Identity } from '../iam/identity.ts';
 import { AdminError, formatAdminError, toAdminError } from './admin-error.ts';
 import type { AdminParts, AdminReply } from './call.ts';
@@ -27,7 +28,8 @@ export function createAdminHandler(
   deps: AdminHandlerDeps,
 ): (req: IncomingMessage, res: ServerResponse) => Promise<void> {
   return async (req, res) => {
-    const [path, query] = splitTarget(req.url ?? '');
+    const target = req.url ?? '';
+    const { path, query } = splitTarget(target) ?? { path: target, query: '' };
     const requestId = randomBytes(8).toString('hex').toUpperCase();
     const parts = deps.parts();
     try {
@@ -116,11 +118,6 @@ function sendJson(res: ServerResponse, status: number, requestId: string, text: 
     'x-amz-request-id': requestId,
   });
   res.end(bytes);
-}
-
-function splitTarget(target: string): [string, string] {
-  const at = target.indexOf('?');
-  return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
 }
 
 function describe(error: unknown): string {

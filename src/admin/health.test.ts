@@ -3,24 +3,34 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
 
+import { silentLog } from '../base/log.ts';
 import { type Kms, KmsError } from '../sse/kms.ts';
 import { createHealthHandler } from './health.ts';
 
 type Answer = { status: number; headers: Record<string, unknown> };
 
 function setUp() {
-  const state = { isReady: true, isKmsUp: true, hasKms: false, calls: 0, nowMs: 0 };
+  const state = {
+    isReady: true,
+    isKmsUp: true,
+    isKmsBroken: false,
+    hasKms: false,
+    calls: 0,
+    nowMs: 0,
+  };
   // The probes call nothing else of it.
   const kms = {
     defaultKeyName: 'key',
     generateKey: async (keyName: string, context: object) => {
       state.calls += 1;
       assert.deepEqual(context, { healthcheck: '' });
+      if (state.isKmsBroken) throw new TypeError('a fault');
       if (!state.isKmsUp) throw new KmsError('unreachable', 'down', { keyName });
       return { plaintext: new Uint8Array(32), ciphertext: new Uint8Array(76), keyName };
     },
   } as unknown as Kms;
   const handler = createHealthHandler({
+    log: silentLog,
     parts: () => ({ isReady: state.isReady, kms: state.hasKms ? kms : undefined }),
     now: () => state.nowMs,
   });
@@ -60,6 +70,9 @@ void test('readiness asks the key service, at most once in a few seconds', async
   state.nowMs = 10_000;
   assert.equal((await probe('/minio/health/ready'))?.status, 503);
   assert.equal(state.calls, 2);
+  state.isKmsBroken = true;
+  state.nowMs = 20_000;
+  assert.equal((await probe('/minio/health/ready'))?.status, 503);
 });
 
 void test('the cluster probes follow the store and not the key service', async () => {

@@ -3,6 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
+import type { Log } from '../base/log.ts';
 import { KmsError, type Kms } from '../sse/kms.ts';
 import { healthPrefix } from '../wire/admin.ts';
 
@@ -12,7 +13,7 @@ export type HealthParts = {
   readonly kms: Kms | undefined;
 };
 
-export type HealthDeps = { parts(): HealthParts; now(): number };
+export type HealthDeps = { readonly log: Log; parts(): HealthParts; now(): number };
 
 const checkedForMs = 3_000;
 
@@ -21,7 +22,7 @@ export type HealthHandler = (req: IncomingMessage, res: ServerResponse, path: st
 
 /** The probes. The readiness check asks the key service for a data key, at most once in a few seconds. */
 export function createHealthHandler(deps: HealthDeps): HealthHandler {
-  const checkKms = createKmsCheck(deps.now);
+  const checkKms = createKmsCheck(deps);
   return (req, res, path) => {
     if (!path.startsWith(`${healthPrefix}/`)) return false;
     if (req.method !== 'GET' && req.method !== 'HEAD') return false;
@@ -77,23 +78,26 @@ function reply(
   res.end();
 }
 
-function createKmsCheck(now: () => number): (kms: Kms) => Promise<boolean> {
+function createKmsCheck({ log, now }: HealthDeps): (kms: Kms) => Promise<boolean> {
   let last: { kms: Kms; atMs: number; result: Promise<boolean> } | undefined;
   return (kms) => {
     if (!last || last.kms !== kms || now() - last.atMs > checkedForMs) {
-      last = { kms, atMs: now(), result: generateOnce(kms) };
+      last = { kms, atMs: now(), result: generateOnce(kms, log) };
     }
     return last.result;
   };
 }
 
-async function generateOnce(kms: Kms): Promise<boolean> {
+async function generateOnce(kms: Kms, log: Log): Promise<boolean> {
   try {
     const key = await kms.generateKey(kms.defaultKeyName, { healthcheck: '' });
     key.plaintext.fill(0);
     return true;
   } catch (error) {
-    if (!(error instanceof KmsError)) throw error;
+    if (!(error instanceof KmsError)) {
+      log.error('the readiness check failed', { error: String(error) });
+      return false;
+    }
     // A key that is disabled or gone is a decision, not an outage: taking every node out of service would
     // also end what needs no key, and no other node could do better.
     return error.code !== 'unreachable' && error.code !== 'failed';

@@ -52,7 +52,8 @@ export function contentHeadersOf(headers: S3Headers): Record<string, string> {
 
 /** User metadata without its prefix. Throws `MetadataTooLarge` and, for reserved names, `UnsupportedMetadata`. */
 export function userMetadataOf(headers: S3Headers): Record<string, string> {
-  const metadata: Record<string, string> = {};
+  // Not an assignment to an object, which would lose the name `__proto__`.
+  const metadata: [string, string][] = [];
   let bytes = 0;
   for (const header in headers) {
     if (!header.startsWith(metadataPrefix)) continue;
@@ -61,9 +62,9 @@ export function userMetadataOf(headers: S3Headers): Record<string, string> {
     if (!headerName.test(name) || !headerValue.test(value)) throw badHeader(header);
     bytes += name.length + value.length;
     if (bytes > metadataBytesMax) throw new S3Error('MetadataTooLarge');
-    metadata[name] = value;
+    metadata.push([name, value]);
   }
-  return metadata;
+  return Object.fromEntries(metadata);
 }
 
 /** The `x-amz-tagging` header, checked. */
@@ -96,6 +97,12 @@ export function refuseUnservedWriteHeaders(headers: S3Headers): void {
     if (headers[name] !== undefined) throw headerNotServed(name);
   }
   refuseUnservedAcl(headers);
+}
+
+/** Throws for conditions of an abort that would not be checked. */
+export function refuseUnservedAbortHeaders(headers: S3Headers): void {
+  const name = 'x-amz-if-match-initiated-time';
+  if (headers[name] !== undefined) throw headerNotServed(name);
 }
 
 /** Throws for conditions of a deletion that would not be checked. */

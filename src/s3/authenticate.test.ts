@@ -94,6 +94,37 @@ void test('a request without a signature is anonymous', async () => {
   }
 });
 
+void test('the path that is verified is the path that is routed, in every form of target', async () => {
+  for (const target of ['/bucket/key?a=1', 'http://h:1/bucket/key?a=1', 'http://h?z=/bucket/key']) {
+    await authenticate(signed({ target }), depsOf());
+  }
+  const { rawTarget, ...request } = presigned();
+  const query = rawTarget.slice('/bucket/key'.length);
+  // The signed path moved into the query of a target that names the service itself.
+  const moved = { ...request, rawTarget: `http://h?z=/bucket/key${query}` };
+  await refused(moved, 'AuthorizationQueryParametersError');
+  const joined = `http://h?z=/bucket/key&${query.slice(1)}`;
+  await refused({ ...request, rawTarget: joined }, 'SignatureDoesNotMatch');
+  for (const other of ['*', 'h:80', 'ftp://h/bucket/key', `x://h/bucket/key${query}`]) {
+    await refused({ ...request, rawTarget: other }, 'InvalidURI');
+  }
+});
+
+void test('a header that widens a request must be under its signature', async () => {
+  const request = signed({ method: 'DELETE' });
+  const widened = { ...request.headers, 'x-minio-force-delete': 'true' };
+  const error = await refused({ ...request, headers: widened }, 'AccessDenied');
+  assert.equal(error.details['HeadersNotSigned'], 'x-minio-force-delete');
+  const { headers, ...link } = presigned({ method: 'DELETE' });
+  const extended = { ...link, headers: { ...headers, 'x-minio-force-delete': 'true' } };
+  await refused(extended, 'AccessDenied');
+  const asked = signed({
+    method: 'DELETE',
+    headers: { host: 'h', 'x-minio-force-delete': 'true' },
+  });
+  assert.equal((await authenticate(asked, depsOf())).headers['x-minio-force-delete'], 'true');
+});
+
 void test('credentials may be found later', async () => {
   const credentialsSource = { find: async () => ({ ...credentials, identity }) };
   const answer = await authenticate(signed(), depsOf({ credentials: credentialsSource }));

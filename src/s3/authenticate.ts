@@ -11,7 +11,7 @@ import {
   type HeaderFields,
   decodeQueryText,
   parseCanonicalQuery,
-  splitTarget,
+  splitSignedTarget,
 } from '../sigv4/canonical.ts';
 import { AuthError } from '../sigv4/errors.ts';
 import {
@@ -95,7 +95,7 @@ export async function authenticate(
   options: AuthOptions = {},
 ): Promise<Authentication> {
   const authorization = request.headers['authorization'];
-  const { path, query } = splitTarget(request.rawTarget);
+  const { path, query } = splitSignedTarget(request.rawTarget);
   const parameters = parseCanonicalQuery(query);
   const hasPresignedQuery = query.includes('X-Amz-') && isPresigned(parameters);
   const hasV2Query = query.includes('AWSAccessKeyId') && isV2Presigned(parameters);
@@ -318,7 +318,10 @@ const toleratedOnPresigned: ReadonlySet<string> = new Set([
   'x-amz-trailer',
 ]);
 
-/** The host and every `x-amz-*` header must be under the signature. */
+/** What may change the meaning of a request. */
+const alwaysSigned = /^x-(?:amz|minio)-/;
+
+/** The host and every `x-amz-*` and `x-minio-*` header must be under the signature. */
 function checkSignedHeaders(
   headers: HeaderFields,
   signedHeaders: readonly string[],
@@ -327,7 +330,7 @@ function checkSignedHeaders(
   const missing: string[] = [];
   if (!signedHeaders.includes('host')) missing.push('host');
   for (const name in headers) {
-    if (!name.startsWith('x-amz-') || signedHeaders.includes(name)) continue;
+    if (!alwaysSigned.test(name) || signedHeaders.includes(name)) continue;
     if (!tolerated.has(name)) missing.push(name);
   }
   if (missing.length === 0) return;

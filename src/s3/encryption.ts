@@ -52,7 +52,7 @@ export function refuseEncryptionOfRead(headers: S3Headers): void {
 
 /**
  * The parts of an upload and its completion: the encryption was fixed when the upload was created, so
- * `AES256` changes nothing; anything else is refused.
+ * `AES256` changes nothing (see `refuseEncryptionOfPlainUpload`); anything else is refused.
  */
 export function refuseEncryptionOfPart(headers: S3Headers): void {
   if (asksForCustomerKey(headers)) {
@@ -62,6 +62,26 @@ export function refuseEncryptionOfPart(headers: S3Headers): void {
   if (algorithm === undefined) return refuseKmsHeadersAlone(headers);
   checkAlgorithm(headers, algorithm);
   if (algorithm !== sseS3Method) throw kmsNotServed();
+}
+
+/**
+ * `AES256` on a part or a completion is a promise that only an encrypted upload keeps. Throws
+ * `InvalidRequest` for one that is not.
+ */
+export function refuseEncryptionOfPlainUpload(
+  headers: S3Headers,
+  encryption: ObjectEncryption | undefined,
+): void {
+  if (!asksForEncryption(headers) || encryption !== undefined) return;
+  throw new S3Error(
+    'InvalidRequest',
+    'The upload was created without encryption; ask for it when the upload is created.',
+  );
+}
+
+/** Whether a request names an encryption method. */
+export function asksForEncryption(headers: S3Headers): boolean {
+  return headers[sseHeader] !== undefined;
 }
 
 /** Appends the response headers that show how an object or upload is encrypted. */

@@ -302,12 +302,16 @@ function operationOf(route: S3Operation | S3Error): S3Operation | undefined {
   return route instanceof S3Error ? undefined : route;
 }
 
+/** Protections, rights, tags and checksums. */
+const meaningfulInHeaders =
+  /^x-amz-(?:server-side-encryption|object-lock-|acl$|grant-|tagging$|checksum-)/;
+
 /** Only in presigned requests does the query stand for headers; elsewhere these would be lost unseen. */
 function refuseHeadersInQuery(target: S3Target): void {
   for (const { name, value } of target.query) {
     if (name.charCodeAt(0) !== 0x78 && name.charCodeAt(0) !== 0x58) continue;
     const header = name.toLowerCase();
-    if (header === copySource || header.startsWith('x-amz-server-side-encryption')) {
+    if (header === copySource || meaningfulInHeaders.test(header)) {
       throw invalidArgument(name, value, `Send ${header} as a header, or presign the request`);
     }
   }

@@ -36,6 +36,7 @@ void test('path style names a bucket and a key, decoded once and never normalise
     ['/b/k?a=b=c', 'b | k | a=b=c'],
     ['http://host:9000/b/k?x', 'b | k | x='],
     ['http://host', ' | '],
+    ['http://h?z=/b/k?y', ' |  | z=/b/k?y'],
   ];
   for (const [target, expected] of cases) assert.equal(read(target), expected, target);
 });
@@ -55,7 +56,9 @@ void test('what cannot be a target is refused', () => {
   assert.equal(refusal('/b/%ff'), 'InvalidURI');
   assert.equal(refusal('/b/a%00'), 'InvalidURI');
   assert.equal(refusal('/b/k?a=%'), 'InvalidURI');
-  assert.equal(refusal('*'), 'InvalidURI');
+  for (const target of ['*', '', 'h:80', 'b/k', 'ftp://h/b', 'x://h?z=/b/k']) {
+    assert.equal(refusal(target), 'InvalidURI', target);
+  }
   assert.equal(refusal('//k'), 'InvalidBucketName');
   assert.equal(refusal(`/b/${'x'.repeat(1024)}`), undefined);
   assert.equal(refusal(`/b/${'x'.repeat(1025)}`), 'KeyTooLongError');

@@ -1,6 +1,7 @@
 // Reads the raw request target: which bucket, which key, which query. The target is taken exactly as
 // received, decoded once and never normalised: `//`, `.` and `..` are ordinary parts of a key.
 
+import { splitTarget } from '../base/request-target.ts';
 import { S3Error } from './errors.ts';
 
 export type QueryPair = { readonly name: string; readonly value: string };
@@ -28,10 +29,10 @@ export function parseTarget(
   host: string | undefined,
   domains: readonly string[],
 ): S3Target {
-  const target = rawTarget.startsWith('/') ? rawTarget : stripOrigin(rawTarget);
-  const queryStart = target.indexOf('?');
-  const path = queryStart === -1 ? target : target.slice(0, queryStart);
-  const query = queryStart === -1 ? noQuery : parseQuery(target.slice(queryStart + 1));
+  const split = splitTarget(rawTarget);
+  if (split === undefined) throw new S3Error('InvalidURI');
+  const { path } = split;
+  const query = parseQuery(split.query);
   const hostBucket = domains.length === 0 ? undefined : bucketOfHost(host, domains);
   if (hostBucket !== undefined) {
     return { bucket: hostBucket, key: decodeKey(path.slice(1)), query, path };
@@ -72,13 +73,6 @@ const plainPath = /^[!$&-~]*$/;
 
 function encodeByte(character: string): string {
   return `%${character.charCodeAt(0).toString(16)}`;
-}
-
-function stripOrigin(target: string): string {
-  const match = /^https?:\/\/[^/?]*/i.exec(target);
-  if (match === null) throw new S3Error('InvalidURI');
-  const rest = target.slice(match[0].length);
-  return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
 function decodeKey(text: string): string {

@@ -9,6 +9,7 @@ import type { HealthHandler } from '../admin/health.ts';
 import { isMetricsPath } from '../admin/metrics-handler.ts';
 import { isAdminPath } from '../admin/routes.ts';
 import type { Log } from '../base/log.ts';
+import { splitTarget } from '../base/request-target.ts';
 import { escapeXml } from '../base/xml.ts';
 import type { RequestHandler } from './connections.ts';
 
@@ -31,14 +32,26 @@ export interface App {
 
 const retryAfterSeconds = '3';
 
+/** Requests of one worker that may wait while the service is frozen; more are refused. */
+export const waitingRequestsMax = 1_024;
+
 /** The whole of what a worker answers. */
 export function createApp(deps: AppDeps): App {
-  const frozen: { until: PromiseWithResolvers<void> | undefined } = { until: undefined };
-  const answerS3 = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
-    while (frozen.until && !res.destroyed) await frozen.until.promise;
+  const waiting = new Map<ServerResponse, IncomingMessage>();
+  let isServing = true;
+  const answerS3 = (req: IncomingMessage, res: ServerResponse): void => {
     const s3 = deps.s3();
     if (typeof s3 === 'function') s3(req, res);
-    else refuse(req, res, s3.reason);
+    else refuse(req, res, 'ServiceUnavailable', s3.reason);
+  };
+  const keepWaiting = (req: IncomingMessage, res: ServerResponse): void => {
+    if (waiting.size >= waitingRequestsMax) {
+      refuse(req, res, 'SlowDown', 'The service is frozen and too many requests wait already.');
+      return;
+    }
+    waiting.set(res, req);
+    // A client that leaves waits no longer.
+    res.once('close', () => waiting.delete(res));
   };
   return {
     handle(req, res) {
@@ -49,25 +62,30 @@ export function createApp(deps: AppDeps): App {
         if (isMetricsPath(path)) return void deps.showMetrics(req, res, path);
         if (isAdminPath(path)) return void deps.admin(req, res);
       }
-      void answerS3(req, res);
+      if (isServing) answerS3(req, res);
+      else keepWaiting(req, res);
     },
     setFrozen(isFrozen) {
-      if (isFrozen) {
-        frozen.until ??= Promise.withResolvers<void>();
-      } else {
-        frozen.until?.resolve();
-        frozen.until = undefined;
-      }
+      isServing = !isFrozen;
+      if (isFrozen) return;
+      const released = [...waiting];
+      waiting.clear();
+      for (const [res, req] of released) answerS3(req, res);
     },
   };
 }
 
 /** 503 as S3 clients know it, without reading a body that was announced. */
-function refuse(req: IncomingMessage, res: ServerResponse, reason: string): void {
+function refuse(
+  req: IncomingMessage,
+  res: ServerResponse,
+  code: 'ServiceUnavailable' | 'SlowDown',
+  reason: string,
+): void {
   const path = pathOf(req.url ?? '');
   const requestId = randomBytes(8).toString('hex').toUpperCase();
   const body = Buffer.from(
-    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ServiceUnavailable</Code>' +
+    `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code>` +
       `<Message>${escapeXml(reason)}</Message><Resource>${escapeXml(path)}</Resource>` +
       `<RequestId>${requestId}</RequestId></Error>`,
   );
@@ -94,6 +112,6 @@ function logRequest(log: Log, req: IncomingMessage, res: ServerResponse, path: s
 }
 
 function pathOf(target: string): string {
-  const at = target.indexOf('?');
-  return at < 0 ? target : target.slice(0, at);
+  // What is no target at all goes to the S3 edge, which refuses it.
+  return splitTarget(target)?.path ?? target;
 }

@@ -6,7 +6,7 @@ import { ConnectionRouter } from './connection-router.ts';
 
 function makeTarget() {
   const sockets: Socket[] = [];
-  return { sockets, accept: (socket: Socket) => void sockets.push(socket) };
+  return { sockets, accept: (socket: Socket) => sockets.push(socket) > 0 };
 }
 
 void test('connections go to the workers in turn', () => {
@@ -18,6 +18,22 @@ void test('connections go to the workers in turn', () => {
     targets.map((target) => target.sockets.length),
     [3, 2, 2],
   );
+});
+
+void test('a worker that is gone is passed over; the connection waits when all are', () => {
+  const router = new ConnectionRouter();
+  const gone = { accept: () => false };
+  const target = makeTarget();
+  router.setTargets([gone, target]);
+  router.route(new Socket());
+  router.route(new Socket());
+  assert.equal(target.sockets.length, 2);
+  router.setTargets([gone]);
+  const waiting = new Socket();
+  router.route(waiting);
+  assert.equal(waiting.destroyed, false);
+  router.setTargets([target]);
+  assert.equal(target.sockets[2], waiting);
 });
 
 void test('connections wait while there is no worker, and go in the order they came', () => {

@@ -3,8 +3,8 @@
 
 import type { Socket } from 'node:net';
 
-/** Who can take connections: a worker. */
-export type ConnectionTarget = { accept(socket: Socket): void };
+/** Who can take connections: a worker. `accept` is false when it is gone and the connection is not taken. */
+export type ConnectionTarget = { accept(socket: Socket): boolean };
 
 /** Connections that may wait while no worker is there; more are closed. */
 export const waitingConnectionsMax = 10_000;
@@ -16,11 +16,12 @@ export class ConnectionRouter {
 
   /** Gives the connection to the next worker, or keeps it until there is one. */
   route(socket: Socket): void {
-    const target = this.#targets[this.#turn % Math.max(this.#targets.length, 1)];
-    if (target) {
+    for (let tries = this.#targets.length; tries > 0; tries -= 1) {
+      const target = this.#targets[this.#turn % this.#targets.length];
       this.#turn += 1;
-      target.accept(socket);
-    } else if (this.#waiting.length < waitingConnectionsMax) {
+      if (target?.accept(socket)) return;
+    }
+    if (this.#waiting.length < waitingConnectionsMax) {
       this.#waiting.push(socket);
     } else {
       socket.destroy();

@@ -2,7 +2,7 @@
 // still hold connections of clients; what they ask next is answered under the new settings by the new
 // workers, which the supervisor hands the forwarded connection to as soon as they are ready.
 
-import { type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { request as requestTls } from 'node:https';
 
 import type { RequestHandler } from './connections.ts';
@@ -16,12 +16,16 @@ export type ForwardTarget = {
 /** Answers every request through a new connection to `target`, the address of this very server. */
 export function createForwarder(target: ForwardTarget): RequestHandler {
   return (req, res) => {
+    const headers = keepHeaders(req.rawHeaders);
+    const hasBody =
+      req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined;
     const options = {
       host: target.host,
       port: target.port,
       method: req.method,
       path: req.url,
-      headers: keepHeaders(req.rawHeaders),
+      // A list is final: the client would add `Transfer-Encoding` to one that says nothing of a body.
+      headers: hasBody ? headers : {},
       agent: false as const,
       setHost: false,
     };
@@ -29,6 +33,7 @@ export function createForwarder(target: ForwardTarget): RequestHandler {
     const upstream = target.isTls
       ? requestTls({ ...options, rejectUnauthorized: false })
       : request(options);
+    if (!hasBody) setHeadersWithoutBody(upstream, headers);
     upstream.on('continue', () => res.writeContinue());
     upstream.on('response', (answer) => passAnswer(answer, res));
     upstream.on('error', () => {
@@ -43,6 +48,14 @@ export function createForwarder(target: ForwardTarget): RequestHandler {
     upstream.flushHeaders();
     req.pipe(upstream);
   };
+}
+
+/** A request without a length arrives without one: whether it needs one is for the successors to say. */
+function setHeadersWithoutBody(upstream: ClientRequest, headers: readonly string[]): void {
+  upstream.useChunkedEncodingByDefault = false;
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    upstream.appendHeader(headers[index] ?? '', headers[index + 1] ?? '');
+  }
 }
 
 function passAnswer(answer: IncomingMessage, res: ServerResponse): void {

@@ -40,7 +40,7 @@ void test('the demonstration runs every step of the procedure, and each behaves'
 
 void test('the sandbox prints the steps, serves, ends with the signal and can be used again', async () => {
   using directory = makeTestDirectory();
-  const folder = join(directory.path, 'play');
+  const folder = join(directory.path, 'my play');
   const port = await findTestPort();
   const addresses = ['--address', `127.0.0.1:${port}`];
   addresses.push('--kes-address', `127.0.0.1:${await findTestPort()}`);
@@ -63,6 +63,7 @@ void test('the sandbox prints the steps, serves, ends with the signal and can be
     }
     assert.ok(await probe());
     assert.match(play.output(), /key create -k my-minio-sse-s3-key/);
+    assert.match(play.output(), /KES_CLIENT_KEY='\S+\/my play\/root\.key'/);
     assert.match(play.output(), /Sandbox keys protect nothing/);
     play.child.kill('SIGINT');
     assert.equal(await play.exited, 0, play.output());

@@ -103,7 +103,12 @@ function findProgram(): Program {
   if (!existsSync(join(bin, 'kes'))) return { kes: 'coffer kes', mc: 'coffer mc' };
   const near = relative(process.cwd(), bin);
   const path = near.startsWith('..') ? bin : near;
-  return { kes: join(path, 'kes'), mc: join(path, 'mc') };
+  return { kes: quotePath(join(path, 'kes')), mc: quotePath(join(path, 'mc')) };
+}
+
+/** A path as a shell takes it, in quotes when it needs them. */
+function quotePath(path: string): string {
+  return /^[\w./:@%+=,-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 function formatSteps(folder: PlayFolder): string {
@@ -111,7 +116,7 @@ function formatSteps(folder: PlayFolder): string {
   const { addresses } = folder;
   const object = `${playAlias}/mybucket/secret.txt`;
   const near = relative(process.cwd(), folder.storeEnv);
-  const env = near.startsWith('..') ? folder.storeEnv : near;
+  const env = quotePath(near.startsWith('..') ? folder.storeEnv : near);
   return `
 Key service  https://${addresses.kes}
 Object store http://${addresses.store}
@@ -121,9 +126,9 @@ ${warning}
 Paste into another terminal, in this directory:
 
   export KES_SERVER=https://${addresses.kes}
-  export KES_CLIENT_KEY=${folder.rootKey}
-  export KES_CLIENT_CERT=${folder.rootCert}
-  export MC_CONFIG_DIR=${folder.mcConfig}
+  export KES_CLIENT_KEY=${quotePath(folder.rootKey)}
+  export KES_CLIENT_CERT=${quotePath(folder.rootCert)}
+  export MC_CONFIG_DIR=${quotePath(folder.mcConfig)}
 
 1. Create a master key at the key service.
 

@@ -146,6 +146,11 @@ void test('admin calls are refused without the right signature', async () => {
   const wrong = await callServer({ port, target, region: '', secretKey: 'wrong-secret' });
   assert.deepEqual([wrong.status, codeOf(wrong)], [403, 'SignatureDoesNotMatch']);
   assert.equal((await callServer({ port, target, region: 'anywhere' })).status, 200);
+  // The same path in absolute form is the same call.
+  const absolute = `http://127.0.0.1:${port}${target}`;
+  assert.equal((await callServer({ port, target: absolute })).status, 200);
+  const probe = `http://127.0.0.1:${port}/minio/health/live`;
+  assert.equal((await callServer({ port, target: probe, isSigned: false })).status, 200);
 });
 
 void test('what the server cannot use is refused with what to do', async () => {

@@ -308,7 +308,7 @@ export class Supervisor {
         void this.#act(worker, message);
         break;
       case 'metrics-request':
-        void this.#metrics.answer(worker, message.id, this.#current?.targets ?? [worker]);
+        void this.#answerMetrics(worker, message.id);
         break;
       case 'metrics-json':
         this.#metrics.receive(message.id, message.metrics);
@@ -320,6 +320,16 @@ export class Supervisor {
         break;
       default:
         break;
+    }
+  }
+
+  /** A page that cannot be made is empty, so that the worker need not wait for it. */
+  async #answerMetrics(worker: WorkerHandle, id: number): Promise<void> {
+    try {
+      await this.#metrics.answer(worker, id, this.#current?.targets ?? [worker]);
+    } catch (error) {
+      this.#deps.log.error('the metrics could not be gathered', { error: String(error) });
+      worker.send({ type: 'metrics-text', id, text: '' });
     }
   }
 

@@ -93,15 +93,13 @@ export class WorkerHandle {
     if (this.#child.connected) this.#child.send(message, () => {});
   }
 
-  /** Hands a connection over; this process has no part in it afterwards. */
-  accept(socket: Socket): void {
-    if (!this.#child.connected) {
-      socket.destroy();
-      return;
-    }
+  /** Hands a connection over; this process has no part in it afterwards. False when the worker is gone. */
+  accept(socket: Socket): boolean {
+    if (!this.#child.connected) return false;
     this.#child.send({ type: 'connection' } satisfies ToWorker, socket, {}, (error) => {
       if (error) socket.destroy();
     });
+    return true;
   }
 
   /** Resolves as soon as the state is one of `states` or `exited`, or the time is over. */

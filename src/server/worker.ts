@@ -75,6 +75,15 @@ function tell(message: FromWorker, sent?: () => void): void {
   else sent?.();
 }
 
+/** How long a question to the supervisor may take, and what counts as its answer then. */
+type QuestionLimit = { readonly timeoutMs: number; readonly answer: string };
+
+const metricsLimit: QuestionLimit = { timeoutMs: 10_000, answer: '' };
+const restartLimit: QuestionLimit = {
+  timeoutMs: 15 * 60_000,
+  answer: 'The restart has not ended yet: the log of the server tells how it ends.',
+};
+
 class Worker {
   readonly #config: WorkerConfig;
   readonly #settings: ServerSettings;
@@ -252,6 +261,7 @@ class Worker {
       log: this.#log,
       logsRequests: this.#settings.logLevel === 'debug',
       health: createHealthHandler({
+        log: this.#log,
         parts: () => ({ isReady: this.#s3 !== undefined, kms: this.#kms }),
         now,
       }),
@@ -264,7 +274,8 @@ class Worker {
           if (!found) return false;
           return authorize({ identity: found.identity, action: 'admin:Prometheus' }) === 'allow';
         },
-        readPage: async () => (await this.#ask((id) => ({ type: 'metrics-request', id }))) ?? '',
+        readPage: async () =>
+          (await this.#ask((id) => ({ type: 'metrics-request', id }), metricsLimit)) ?? '',
         now,
       }),
       admin: createAdminHandler({
@@ -295,7 +306,7 @@ class Worker {
       kms: this.#kms,
       facts: () => this.#readFacts(opened),
       kmsMetrics: () => this.#metrics.kmsAnswer(),
-      restart: () => this.#ask((id) => ({ type: 'service', id, action: 'restart' })),
+      restart: () => this.#ask((id) => ({ type: 'service', id, action: 'restart' }), restartLimit),
       act: (action) => tell({ type: 'service', id: 0, action }),
       isAllowed: (identity: Identity, action, keyName) =>
         authorize({ identity, action, ...(keyName === undefined ? {} : { key: keyName }) }) ===
@@ -327,17 +338,25 @@ class Worker {
     };
   }
 
-  #ask(question: (id: number) => FromWorker): Promise<string | undefined> {
+  async #ask(
+    question: (id: number) => FromWorker,
+    limit: QuestionLimit,
+  ): Promise<string | undefined> {
     const id = this.#nextQuestion++;
     const { promise, resolve } = Promise.withResolvers<string | undefined>();
     this.#questions.set(id, resolve);
-    tell(question(id));
-    return promise;
+    const timer = setTimeout(() => resolve(limit.answer), limit.timeoutMs);
+    try {
+      tell(question(id));
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#questions.delete(id);
+    }
   }
 
   #settle(id: number, answer: string | undefined): void {
     this.#questions.get(id)?.(answer);
-    this.#questions.delete(id);
   }
 }
 

@@ -14,7 +14,6 @@ import {
   encodeQueryText,
   parseCanonicalQuery,
   sha256Hex,
-  splitTarget,
   toByteString,
 } from './canonical.ts';
 
@@ -86,20 +85,6 @@ void test('header values are trimmed, inner blanks collapsed, several values joi
   assert.equal(canonicalValue(''), '');
   // Bytes of UTF-8 that would be blanks as characters stay.
   assert.equal(canonicalValue('\xc3\xa0'), '\xc3\xa0');
-});
-
-void test('targets are split as received', () => {
-  for (const [target, path, query] of [
-    ['/a?b=c?d', '/a', 'b=c?d'],
-    ['/', '/', ''],
-    ['', '/', ''],
-    ['/a?', '/a', ''],
-    ['http://host:1/a/b?c', '/a/b', 'c'],
-    ['http://host', '/', ''],
-    ['*', '*', ''],
-  ] as const) {
-    assert.deepEqual(splitTarget(target), { path, query });
-  }
 });
 
 void test('text beyond ASCII is hashed as the bytes it was sent as', () => {

@@ -11,6 +11,9 @@
 
 import { hash } from 'node:crypto';
 
+import { type SplitTarget, splitTarget } from '../base/request-target.ts';
+import { AuthError } from './errors.ts';
+
 /** Headers by lower-case name, as `node:http` gives them. */
 export type HeaderFields = { readonly [name: string]: string | readonly string[] | undefined };
 
@@ -19,18 +22,11 @@ export function toByteString(text: string): string {
   return isAscii(text) ? text : Buffer.from(text, 'utf8').toString('latin1');
 }
 
-/** Splits a request target into its path and its query (without `?`), as received. Accepts the absolute form too. */
-export function splitTarget(target: string): { readonly path: string; readonly query: string } {
-  let start = 0;
-  if (!target.startsWith('/')) {
-    const scheme = target.indexOf('://');
-    const slash = scheme < 0 ? -1 : target.indexOf('/', scheme + 3);
-    if (slash > 0) start = slash;
-    else if (scheme >= 0) return { path: '/', query: '' };
-  }
-  const mark = target.indexOf('?', start);
-  const path = target.slice(start, mark < 0 ? undefined : mark);
-  return { path: path === '' ? '/' : path, query: mark < 0 ? '' : target.slice(mark + 1) };
+/** The path and query of a target that is signed. Throws `AuthError` `InvalidURI` for a form that has none. */
+export function splitSignedTarget(target: string): SplitTarget {
+  const split = splitTarget(target);
+  if (split === undefined) throw new AuthError('InvalidURI', "Couldn't parse the specified URI.");
+  return split;
 }
 
 const plainPath = /^[A-Za-z0-9\-_.~/]*$/;

@@ -13,6 +13,7 @@ export type AuthErrorCode =
   | 'InvalidDigest'
   | 'InvalidRequest'
   | 'InvalidTokenId'
+  | 'InvalidURI'
   | 'MalformedTrailerError'
   | 'MissingContentLength'
   | 'NotImplemented'

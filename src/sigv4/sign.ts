@@ -15,7 +15,7 @@ import {
   encodeQueryText,
   parseCanonicalQuery,
   sha256Hex,
-  splitTarget,
+  splitSignedTarget,
 } from './canonical.ts';
 import type { CredentialScope, SigningContext } from './signing-key.ts';
 import {
@@ -95,7 +95,7 @@ export function signRequest(input: SignInput): SignedRequest {
   const names = Object.keys(headers)
     .filter((name) => !neverSigned.has(name))
     .sort();
-  const { path, query } = splitTarget(input.target);
+  const { path, query } = splitSignedTarget(input.target);
   const context = signingContext(input, timestamp);
   const signature = requestSignature(
     context,
@@ -128,7 +128,7 @@ export function presignTarget(input: PresignInput): string {
   const names = Object.keys(input.headers)
     .filter((name) => !neverSigned.has(name))
     .sort();
-  const { path, query } = splitTarget(input.target);
+  const { path, query } = splitSignedTarget(input.target);
   const signedQuery: [string, string][] = [
     ['X-Amz-Algorithm', 'AWS4-HMAC-SHA256'],
     ['X-Amz-Credential', `${input.credentials.accessKey}/${context.scope}`],

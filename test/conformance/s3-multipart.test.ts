@@ -51,6 +51,41 @@ void describe('multipart uploads', () => {
   const completion = (parts: readonly (readonly [number, string])[]) =>
     `<CompleteMultipartUpload>${parts.map(([number, etag]) => `<Part><PartNumber>${number}</PartNumber><ETag>${etag.replaceAll('"', '&#34;')}</ETag></Part>`).join('')}</CompleteMultipartUpload>`;
 
+  void test('AES256 on a part or a completion is refused where the upload is not encrypted', async () => {
+    const headers = { 'x-amz-server-side-encryption': 'AES256' };
+    const plain = await create('sse-late');
+    const part = `/${bucket}/sse-late?partNumber=1&uploadId=${plain}`;
+    const refusal = '400 InvalidRequest';
+    assert.equal(await at.outcome('PUT', part, { headers, body: 'x' }), refusal);
+    await at.send('PUT', `/${bucket}/sse-source`, { body: 'source' });
+    const copy = { 'x-amz-copy-source': `/${bucket}/sse-source` };
+    assert.equal(await at.outcome('PUT', part, { headers: { ...headers, ...copy } }), refusal);
+    const body = completion([[1, await put('sse-late', plain, 1, Buffer.from('x'))]]);
+    const target = `/${bucket}/sse-late?uploadId=${plain}`;
+    assert.equal(await at.outcome('POST', target, { headers, body }), refusal);
+    assert.equal(await at.outcome('POST', target, { body }), '200');
+
+    const sealed = await create('sse-early', headers);
+    const sealedPart = `/${bucket}/sse-early?partNumber=1&uploadId=${sealed}`;
+    assert.equal(await at.outcome('PUT', sealedPart, { headers: { ...headers, ...copy } }), '200');
+    const written = await at.send('PUT', sealedPart, { headers, body: 'x' });
+    assert.equal(written.status, 200);
+    const sealedBody = completion([[1, String(written.headers['etag'])]]);
+    const sealedTarget = `/${bucket}/sse-early?uploadId=${sealed}`;
+    for (let turn = 0; turn < 2; turn += 1) {
+      const answer = await at.send('POST', sealedTarget, { headers, body: sealedBody });
+      assert.equal(answer.status, 200, answer.body.toString());
+      assert.equal(answer.headers['x-amz-server-side-encryption'], 'AES256');
+    }
+  });
+
+  void test('an abort with a condition that would not be checked is refused', async () => {
+    const target = `/${bucket}/abort?uploadId=${await create('abort')}`;
+    const headers = { 'x-amz-if-match-initiated-time': 'Mon, 01 Jan 2024 00:00:00 GMT' };
+    assert.equal(await at.outcome('DELETE', target, { headers }), '501 NotImplemented');
+    assert.equal(await at.outcome('DELETE', target), '204');
+  });
+
   for (const sse of [undefined, 'AES256'] as const) {
     const kind = sse ?? 'plain';
     void test(`an upload of odd parts is put together, read whole, by range and by part (${kind})`, async () => {

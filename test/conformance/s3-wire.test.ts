@@ -47,6 +47,73 @@ void describe('the wire', () => {
   });
   after(() => at.close());
 
+  void test('a signature for one path serves no other, whatever the form of the target', async () => {
+    await at.send('PUT', `/${bucket}/signed`, { body: 'the text' });
+    const signed = presignTarget({
+      method: 'GET',
+      target: `/${bucket}/signed`,
+      headers: { host: at.host },
+      credentials,
+      region: 'us-east-1',
+      timeMs: Date.now(),
+      expiresSeconds: 60,
+    });
+    const query = signed.slice(signed.indexOf('?') + 1);
+    const ask = async (target: string): Promise<string> => {
+      const raw = new RawConnection(at.port);
+      raw.write(`GET ${target} HTTP/1.1\r\nHost: ${at.host}\r\nConnection: close\r\n\r\n`);
+      await raw.closed;
+      return raw.received;
+    };
+    assert.match(await ask(signed), /^HTTP\/1\.1 200 [^]*the text$/);
+    assert.match(await ask(`http://${at.host}${signed}`), /^HTTP\/1\.1 200 [^]*the text$/);
+    for (const target of [
+      `http://${at.host}?z=/${bucket}/signed?${query}`,
+      `http://${at.host}?z=/${bucket}/signed&${query}`,
+      `http://${at.host}?${query}&z=/${bucket}/signed`,
+    ]) {
+      assert.match(await ask(target), /^HTTP\/1\.1 40[03] /, target);
+    }
+    for (const target of ['*', `x://${at.host}${signed}`]) {
+      assert.match(await ask(target), /^HTTP\/1\.1 400 /, target);
+    }
+  });
+
+  void test('what only counts as a header is refused in the query of a request that is not presigned', async () => {
+    for (const name of [
+      'X-Amz-Server-Side-Encryption',
+      'x-amz-object-lock-mode',
+      'X-Amz-Acl',
+      'x-amz-grant-read',
+      'x-amz-tagging',
+      'x-amz-checksum-crc32',
+    ]) {
+      const target = `/${bucket}/k?${name}=x`;
+      assert.equal(await at.outcome('PUT', target, { body: 'x' }), '400 InvalidArgument', name);
+    }
+  });
+
+  void test('a forced deletion takes no condition and no version', async () => {
+    await at.send('PUT', `/${bucket}/forced/1`, { body: 'x' });
+    const headers = { 'x-minio-force-delete': 'true' };
+    const refusal = '400 InvalidArgument';
+    const target = `/${bucket}/forced`;
+    assert.equal(await at.outcome('DELETE', `${target}?versionId=null`, { headers }), refusal);
+    const conditional = { ...headers, 'if-match': '"x"' };
+    assert.equal(await at.outcome('DELETE', target, { headers: conditional }), refusal);
+    assert.equal(await at.outcome('HEAD', `${target}/1`), '200');
+    assert.equal(await at.outcome('DELETE', target, { headers }), '204');
+    assert.equal(await at.outcome('HEAD', `${target}/1`), '404 NoSuchKey');
+  });
+
+  void test('metadata of any name is kept', async () => {
+    const headers = { ['x-amz-meta-__proto__']: 'a', 'x-amz-meta-constructor': 'b' };
+    await at.send('PUT', `/${bucket}/named`, { headers, body: 'x' });
+    const answer = await at.send('HEAD', `/${bucket}/named`);
+    assert.equal(answer.headers['x-amz-meta-__proto__'], 'a');
+    assert.equal(answer.headers['x-amz-meta-constructor'], 'b');
+  });
+
   void test('an error is an XML document that names the request, and its ids are in the headers', async () => {
     const answer = await at.send('GET', `/${bucket}/no%20such%3Ckey`);
     assert.equal(answer.status, 404);

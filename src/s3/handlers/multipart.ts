@@ -8,8 +8,17 @@ import {
   type XmlElement,
   xmlElement,
 } from '../../base/xml.ts';
-import type { CompletedPart, CompleteUploadInput, UploadRef } from '../../store/types.ts';
-import { attributesOf, refuseUnservedWriteHeaders } from '../attributes.ts';
+import {
+  type CompletedPart,
+  type CompleteUploadInput,
+  StoreError,
+  type UploadRef,
+} from '../../store/types.ts';
+import {
+  attributesOf,
+  refuseUnservedAbortHeaders,
+  refuseUnservedWriteHeaders,
+} from '../attributes.ts';
 import {
   emptyReply,
   queryOf,
@@ -21,7 +30,13 @@ import {
 import { declaredChecksum, parseChecksumType, statedChecksum } from '../checksum-headers.ts';
 import { unquoteEtag, writeConditions } from '../conditions.ts';
 import { checkCopySize, openCopySource, parseCopySource, withBody } from '../copy-source.ts';
-import { addEncryptionHeaders, encryptionOfWrite, refuseEncryptionOfPart } from '../encryption.ts';
+import {
+  addEncryptionHeaders,
+  asksForEncryption,
+  encryptionOfWrite,
+  refuseEncryptionOfPart,
+  refuseEncryptionOfPlainUpload,
+} from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
 import { parseCopyRange, parsePartNumber } from '../ranges.ts';
 import { checksumXml, copyResultXml } from '../results.ts';
@@ -63,6 +78,7 @@ export async function uploadPart(call: S3Call): Promise<Reply> {
   const partNumber = parsePartNumber(queryOf(call, 'partNumber') ?? '');
   refuseEncryptionOfPart(call.headers);
   const upload = await call.store.getUpload(ref);
+  refuseEncryptionOfPlainUpload(call.headers, upload.encryption);
   const body = await call.openBody();
   const part = await call.store.putPart({ ...body, ...ref, partNumber });
   const headers: ReplyHeaders = ['etag', `"${part.etag}"`];
@@ -80,6 +96,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
   const source = parseCopySource(call.headers['x-amz-copy-source'] ?? '');
   refuseEncryptionOfPart(call.headers);
   const upload = await call.store.getUpload(ref);
+  refuseEncryptionOfPlainUpload(call.headers, upload.encryption);
   const object = await openCopySource(call, source);
   const { sizeBytes } = object.info;
   const rangeHeader = call.headers['x-amz-copy-source-range'];
@@ -120,6 +137,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
     ...(checksumType === undefined ? {} : { checksumType }),
     ...(sizeBytes === undefined ? {} : { sizeBytes }),
   };
+  if (asksForEncryption(headers)) await refuseCompletionOfPlainUpload(call, ref);
   const info = await call.store.completeUpload(input);
   const replyHeaders: ReplyHeaders = [];
   addEncryptionHeaders(replyHeaders, info.encryption);
@@ -134,8 +152,19 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   return xmlReply('CompleteMultipartUploadResult', inner, replyHeaders);
 }
 
+/** An upload that is gone says nothing here: the store knows whether it was completed before. */
+async function refuseCompletionOfPlainUpload(call: S3Call, ref: UploadRef): Promise<void> {
+  try {
+    const { encryption } = await call.store.getUpload(ref);
+    refuseEncryptionOfPlainUpload(call.headers, encryption);
+  } catch (error) {
+    if (!(error instanceof StoreError && error.code === 'NoSuchUpload')) throw error;
+  }
+}
+
 /** DELETE ?uploadId. */
 export async function abortMultipartUpload(call: S3Call): Promise<Reply> {
+  refuseUnservedAbortHeaders(call.headers);
   await call.store.abortUpload(uploadOf(call));
   return emptyReply(204);
 }

@@ -54,6 +54,7 @@ export async function deleteObject(call: S3Call): Promise<Reply> {
   const { bucket, key } = call.target;
   refuseUnservedDeleteHeaders(call.headers);
   if (call.headers['x-minio-force-delete'] === 'true') {
+    refuseNarrowing(call);
     await deletePrefix(call.store, bucket, key);
     return emptyReply(204);
   }
@@ -65,4 +66,16 @@ export async function deleteObject(call: S3Call): Promise<Reply> {
     ...(ifMatch === undefined ? {} : { ifMatch: unquoteEtag(ifMatch) }),
   });
   return emptyReply(204);
+}
+
+/** What names one version cannot go with the deletion of all below a prefix. */
+function refuseNarrowing(call: S3Call): void {
+  const ifMatch = call.headers['if-match'];
+  const versionId = queryOf(call, 'versionId');
+  if (ifMatch === undefined && versionId === undefined) return;
+  throw invalidArgument(
+    'x-minio-force-delete',
+    'true',
+    'x-minio-force-delete deletes everything below the name; it cannot be combined with If-Match or versionId.',
+  );
 }
