@@ -6,7 +6,7 @@
 // File systems that cannot do it are found out once, when the store is opened.
 
 import { constants } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freeBytes } from '../base/bytes.ts';
 
@@ -24,6 +24,9 @@ const bufferBytes = 1024 * 1024;
 const wasmPageBytes = 65_536;
 /** Two are taken by each file that is being written. */
 const buffersMax = 64;
+
+/** What the files are called by which it is found out, each followed by the id of its process. */
+const probePrefix = '.direct-';
 
 /** Flags beside those of an ordinary write. Zero where the platform has no such thing. */
 export const directFlag: number = constants.O_DIRECT ?? 0;
@@ -53,11 +56,19 @@ export class AlignedBuffers {
   }
 }
 
+/** Removes what processes left that died while they found out. One that is still at it loses nothing but a name. */
+export async function removeProbes(dir: string): Promise<void> {
+  const names = await readdir(dir).catch(() => []);
+  for (const name of names) {
+    if (name.startsWith(probePrefix)) await unlink(join(dir, name)).catch(() => undefined);
+  }
+}
+
 /** True when files in the directory can be written past the page cache. Leaves nothing behind. */
 export async function canWriteDirect(dir: string, buffers: AlignedBuffers): Promise<boolean> {
   const pair = buffers.takePair();
   if (directFlag === 0 || pair === undefined) return false;
-  const path = join(dir, `.direct-${process.pid}`);
+  const path = join(dir, `${probePrefix}${process.pid}`);
   try {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | directFlag;
     const file = await open(path, flags, 0o600);

@@ -19,7 +19,13 @@ import {
   type BlobWriteOptions,
 } from '../store/blob-store.ts';
 import { freeBytes } from '../base/bytes.ts';
-import { AlignedBuffers, canWriteDirect, directFlag, writeDirect } from './direct-write.ts';
+import {
+  AlignedBuffers,
+  canWriteDirect,
+  directFlag,
+  removeProbes,
+  writeDirect,
+} from './direct-write.ts';
 import { createDirectorySync, type DirectorySync } from './directory-sync.ts';
 
 const fanOutCharacters = 2;
@@ -44,6 +50,7 @@ export async function openFileBlobStore(dir: string): Promise<BlobStore> {
   } catch (error) {
     throw toBlobError(error, `cannot open the blob directory ${dir}`);
   }
+  await removeProbes(dir);
   const buffers = new AlignedBuffers();
   return new FileBlobStore(dir, {
     sync,
@@ -191,8 +198,14 @@ type WriteJob = BlobWriteOptions & {
  */
 async function freshen(file: FileHandle, id: BlobId): Promise<void> {
   const now = new Date();
-  await file.utimes(now, now);
-  if ((await file.stat()).nlink > 0) return;
+  let nlink: number;
+  try {
+    await file.utimes(now, now);
+    ({ nlink } = await file.stat());
+  } catch (error) {
+    throw toBlobError(error, `cannot write the blob ${id}`);
+  }
+  if (nlink > 0) return;
   throw new BlobError('unavailable', `the blob ${id} was removed while it was written`);
 }
 

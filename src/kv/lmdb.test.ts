@@ -82,6 +82,29 @@ void test('a closed store refuses', async () => {
   await assert.rejects(kv.commit({ deletes: [Buffer.from('a')] }), KvError);
 });
 
+void test('a commit with many checks that fails half way changes nothing, and the next one does', async (t) => {
+  const kv = openFresh();
+  t.after(() => kv.close());
+  const names = Array.from({ length: 40 }, (_, index) => Buffer.from(`many-${index}`));
+  const checks = names.map((entryKey) => ({ entryKey, version: 'absent' as const }));
+  const puts = names.map((entryKey) => ({ entryKey, value: randomBytes(10) }));
+  // The library refuses it when the puts before it are already made.
+  const refused = { entryKey: Buffer.from('refused'), value: { length: 1 } as Uint8Array };
+  const neighbour = { entryKey: Buffer.from('neighbour'), value: randomBytes(10) };
+  const [failed, beside] = await Promise.allSettled([
+    kv.commit({ checks, puts: [...puts, refused] }),
+    kv.commit({ puts: [neighbour] }),
+  ]);
+  assert.ok(failed.status === 'rejected' && failed.reason instanceof KvError);
+  assert.equal(beside.status, 'fulfilled');
+  assert.deepEqual(
+    (await kv.getMany(names)).filter((entry) => entry !== undefined),
+    [],
+  );
+  assert.ok(await kv.get(neighbour.entryKey));
+  assert.equal(await kv.commit({ checks, puts }), 'committed');
+});
+
 void test('a file that is not a database, or was cut, is refused instead of crashing the process', async () => {
   const isCorrupt = (error: unknown): boolean =>
     error instanceof KvError && error.code === 'corrupt';

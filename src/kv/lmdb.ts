@@ -9,7 +9,7 @@
 
 import { randomFillSync } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { open, type RootDatabase, type RootDatabaseOptionsWithPath } from 'lmdb';
 import {
   type EntryVersion,
@@ -41,7 +41,7 @@ const nestedChecksMax = 32;
  */
 export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): Kv {
   try {
-    makeDirectory(dir);
+    const isNew = makeDirectory(dir);
     assertLmdbFile(join(dir, 'data.mdb'));
     const options: RootDatabaseOptionsWithPath & { readonly permissionsMode: number } = {
       path: dir,
@@ -61,20 +61,35 @@ export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): K
     // The names of files that were just made must survive a crash too.
     syncDirectory(dir);
     syncDirectory(dirname(dir));
+    if (isNew) syncAncestors(dirname(dir));
     return new LmdbKv(database, dir);
   } catch (error) {
     throw toKvError(error, `cannot open the metadata store in ${dir}`, dir);
   }
 }
 
-/** On a read-only file system the recursive form reports ENOENT; the plain one knows better. */
-function makeDirectory(dir: string): void {
+/**
+ * Returns true when the directory was not there. On a read-only file system the recursive form reports ENOENT; the
+ * plain one knows better.
+ */
+function makeDirectory(dir: string): boolean {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    return mkdirSync(dir, { recursive: true, mode: 0o700 }) !== undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') mkdirSync(dir, { mode: 0o700 });
     throw error;
   }
+}
+
+/** Directories above a new one may be as new, whoever made them. Those we may not open are not of our making. */
+function syncAncestors(dir: string): void {
+  const above = dirname(resolve(dir));
+  try {
+    syncDirectory(above);
+  } catch {
+    return;
+  }
+  if (above !== dirname(above)) syncAncestors(above);
 }
 
 function syncDirectory(dir: string): void {
@@ -175,7 +190,8 @@ class LmdbKv implements Kv {
 
   async #commitInTransaction(commit: KvCommit): Promise<boolean> {
     const version = this.#nextVersion();
-    return this.#database.transaction(() => {
+    // A child: the library commits what a plain transaction wrote before its callback threw.
+    return this.#database.childTransaction(() => {
       for (const check of commit.checks ?? []) {
         const found = this.#database.getEntry(check.entryKey);
         if ((found?.version ?? 'absent') !== check.version) return false;

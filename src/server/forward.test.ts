@@ -12,7 +12,11 @@ async function listen(listener: RequestListener) {
   await once(server, 'listening');
   // A server that listens on TCP has an address object.
   const { port } = server.address() as AddressInfo;
-  return { port, [Symbol.dispose]: () => void (server.close(), server.closeAllConnections()) };
+  const dispose = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { port, [Symbol.dispose]: dispose };
 }
 
 void test('what is forwarded has the headers and the body it came with, and no length of its own', async () => {

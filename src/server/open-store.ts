@@ -87,9 +87,10 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
 async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend: Backend }> {
   const { config, kms, log } = deps;
   const path = metadataPath(config);
-  if (config.isFirst && kms) await noteIfPlain(path);
+  // Opened once: LMDB's locks are the process's, so closing a second environment would drop those of the first.
   let engine = openLmdbKv(path);
   try {
+    if (config.isFirst && kms) await noteIfPlain(engine, path);
     let backend = await openBackend({ kv: engine, kms, log });
     if (config.isFirst && backend.isSealed && hasRemnants(path)) {
       await engine.close();
@@ -105,14 +106,9 @@ async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend:
   }
 }
 
-async function noteIfPlain(path: string): Promise<void> {
-  const engine = openLmdbKv(path);
-  try {
-    const entry = await engine.get(formatEntryKey);
-    if (entry && decodeFormat(entry).state !== 'sealed') await noteRemnants(path);
-  } finally {
-    await engine.close();
-  }
+async function noteIfPlain(engine: Kv, path: string): Promise<void> {
+  const entry = await engine.get(formatEntryKey);
+  if (entry && decodeFormat(entry).state !== 'sealed') await noteRemnants(path);
 }
 
 /**

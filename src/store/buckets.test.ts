@@ -111,6 +111,31 @@ withStore('a deletion that died is taken back', async ({ store, kv, clock }) => 
   await put(store, 'key', Buffer.from('x'));
 });
 
+withStore('a deletion whose mark was taken back looks again', async ({ store, kv, clock }) => {
+  const commit = kv.commit.bind(kv);
+  const list = kv.list.bind(kv);
+  kv.commit = async (change) => {
+    const outcome = await commit(change);
+    kv.commit = commit;
+    // The deletion stalls behind its mark, long enough to be taken for dead.
+    clock.aheadMs += 11_000;
+    await store.updateBucketSettings('bucket', (settings) => settings);
+    let lists = 0;
+    kv.list = async (range) => {
+      const found = await list(range);
+      lists += 1;
+      if (lists === 2) {
+        kv.list = list;
+        await put(store, 'key', Buffer.from('x'));
+      }
+      return found;
+    };
+    return outcome;
+  };
+  await assert.rejects(store.deleteBucket('bucket'), hasCode('BucketNotEmpty'));
+  await store.openObject({ bucket: 'bucket', key: 'key' });
+});
+
 withStore('settings are changed one after the other, losing none', async ({ store }) => {
   const changes = Array.from({ length: 10 }, (_, index) =>
     store.updateBucketSettings('bucket', (settings) => ({ ...settings, [`s${index}`]: index })),

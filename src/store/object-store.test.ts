@@ -17,6 +17,7 @@ import {
 } from '../../test/support/test-store.ts';
 import { checksumOf } from '../base/checksums.ts';
 import { KmsError } from '../sse/kms.ts';
+import { BlobError } from './blob-store.ts';
 import { StoreError } from './types.ts';
 
 const hasCode =
@@ -438,6 +439,83 @@ withStore(
     assert.ok((await blobIds(blobs)).length <= 2);
   },
 );
+
+withStore(
+  'a blob that the sweep took between its last byte and its commit is never named: the upload fails',
+  async ({ store, blobs, clock, rawKv }) => {
+    const ref = await store.createUpload({
+      bucket: 'bucket',
+      key: 'parts',
+      attributes: plainAttributes,
+      encryption: 'default',
+      owner: 'owner',
+    });
+    const write = blobs.write.bind(blobs);
+    blobs.write = async (...args) => {
+      const sizeBytes = await write(...args);
+      clock.aheadMs += 100_000_000;
+      assert.equal((await store.sweep()).orphans, 1);
+      return sizeBytes;
+    };
+    const body = randomBytes(300_000);
+    const before = await dumpKv(rawKv);
+    await assert.rejects(put(store, 'key', body), hasCode('StorageUnavailable'));
+    const part = { bucket: 'bucket', key: 'parts', uploadId: ref.uploadId, partNumber: 1 };
+    await assert.rejects(
+      store.putPart({ ...part, body, sizeBytes: body.length }),
+      hasCode('StorageUnavailable'),
+    );
+    blobs.write = write;
+    await assert.rejects(get(store, 'key'), hasCode('NoSuchKey'));
+    assert.deepEqual(await blobIds(blobs), []);
+    // The ids stay taken for a day, then nothing is left of them.
+    clock.aheadMs += 100_000_000;
+    await store.sweep();
+    assert.deepEqual([...(await dumpKv(rawKv)).keys()], [...before.keys()]);
+  },
+);
+
+withStore(
+  'garbage that cannot be removed stays, and holds nothing else up',
+  async ({ store, blobs, clock }) => {
+    for (const key of ['a', 'b']) await put(store, key, randomBytes(300_000));
+    const [stuck] = await blobIds(blobs);
+    for (const key of ['a', 'b']) await store.deleteObject({ bucket: 'bucket', key });
+    const remove = blobs.remove.bind(blobs);
+    blobs.remove = async (id) => {
+      if (id === stuck) throw new BlobError('unavailable', 'stuck');
+      await remove(id);
+    };
+    clock.aheadMs = 100_000;
+    assert.equal((await store.sweep()).garbage, 1);
+    assert.deepEqual(await blobIds(blobs), [stuck]);
+    blobs.remove = remove;
+    assert.equal((await store.sweep()).garbage, 1);
+    assert.deepEqual(await blobIds(blobs), []);
+  },
+);
+
+withStore('names of any length are looked for and not found', async ({ store }) => {
+  await put(store, 'key', Buffer.from('x'));
+  for (const length of [256, 1500, 5000]) {
+    const long = 'z'.repeat(length);
+    await assert.rejects(store.getBucket(long), hasCode('NoSuchBucket'));
+    await assert.rejects(store.listObjects({ ...list, bucket: long }), hasCode('NoSuchBucket'));
+    await assert.rejects(store.deleteBucket(long), hasCode('NoSuchBucket'));
+    assert.deepEqual((await store.listBuckets({ prefix: long, after: '', limit: 9 })).buckets, []);
+    assert.deepEqual((await store.listBuckets({ prefix: '', after: long, limit: 9 })).buckets, []);
+    assert.deepEqual((await store.listObjects({ ...list, prefix: long })).objects, []);
+    assert.deepEqual((await store.listObjects({ ...list, after: long })).objects, []);
+    const before = { ...list, after: 'a'.repeat(length) };
+    assert.equal((await store.listObjects(before)).objects.length, 1);
+    for (const uploadIdMarker of ['', long]) {
+      const query = { bucket: 'bucket', prefix: '', delimiter: '/', limit: 9, keyMarker: long };
+      assert.deepEqual((await store.listUploads({ ...query, uploadIdMarker })).uploads, []);
+      const below = { ...query, prefix: long, keyMarker: '', uploadIdMarker };
+      assert.deepEqual((await store.listUploads(below)).uploads, []);
+    }
+  }
+});
 
 withStore('totals count everything', async ({ store, clock }) => {
   await put(store, 'a', randomBytes(100));
