@@ -389,3 +389,29 @@ void test('an upload of ten thousand parts completes in one commit', async () =>
     await opened.close();
   }
 });
+
+withStore('whoever reads a replaced object of parts has hours for it', async (opened) => {
+  const { store, blobs, clock } = opened;
+  const before = (await blobIds(opened.blobs)).length;
+  for (const sizes of [[minBytes, 300_000, 1000], [1000]]) {
+    clock.aheadMs += 10 * 3_600_000;
+    await store.sweep();
+    const ref = await create(opened);
+    const bodies = sizes.map((size) => randomBytes(size));
+    if (bodies.length > 1) bodies[1] = Buffer.concat([bodies[1] as Buffer, randomBytes(minBytes)]);
+    const parts: CompletedPart[] = [];
+    for (const [index, body] of bodies.entries()) {
+      parts.push(listed(await putPart(opened, ref, index + 1, body)));
+    }
+    await store.completeUpload({ ...ref, parts });
+    const reader = await store.openObject({ bucket: 'bucket', key: 'key', willRead: true });
+    await put(store, 'key', Buffer.from('new'));
+    clock.aheadMs += 5 * 3_600_000;
+    await store.sweep();
+    assert.ok((await bytesOf(await reader.read())).equals(Buffer.concat(bodies)));
+    clock.aheadMs += 2 * 3_600_000;
+    await store.sweep();
+    assert.equal((await blobIds(blobs)).length, before);
+    assert.equal((await get(store, 'key')).toString(), 'new');
+  }
+});
