@@ -87,7 +87,7 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
 async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend: Backend }> {
   const { config, kms, log } = deps;
   const path = metadataPath(config);
-  // Opened once: LMDB's locks are the process's, so closing a second environment would drop those of the first.
+  // One environment at a time: LMDB's locks are the process's, and closing a second one would drop those of the first.
   let engine = openLmdbKv(path);
   try {
     if (config.isFirst && kms) await noteIfPlain(engine, path);

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { parseKmsBoolean } from '../kms/config.ts';
 import {
   findUnknownSettings,
   formatSettingsHelp,
   formatSettingsPage,
-  parseBoolean,
   parseSettings,
   SettingsError,
   settings,
@@ -65,9 +65,9 @@ void test('a refused password is not in the message', () => {
 
 void test('booleans follow the documented words', () => {
   for (const yes of ['1', 't', 'T', 'true', 'TRUE', 'True', 'on', 'ON', 'On', 'enabled', 'ENABLED'])
-    assert.equal(parseBoolean(yes), true, yes);
+    assert.equal(parseKmsBoolean(yes), true, yes);
   for (const no of ['0', 'off', 'tRUE', 'yes', '', 'maybe'])
-    assert.equal(parseBoolean(no), false, no);
+    assert.equal(parseKmsBoolean(no), false, no);
 });
 
 void test('the newest name of the region wins', () => {

@@ -3,6 +3,8 @@
 // test compares them. Names that the documents of MinIO use keep their name and their rules; what those
 // systems did not have is `COFFER_…`.
 
+import { parseKmsBoolean } from '../kms/config.ts';
+
 /** How a value is written. `secret` values are never printed. */
 export type SettingType =
   | 'text'
@@ -257,30 +259,13 @@ export class SettingsError extends Error {
   }
 }
 
-const trueTexts: ReadonlySet<string> = new Set([
-  '1',
-  't',
-  'T',
-  'true',
-  'TRUE',
-  'True',
-  'on',
-  'ON',
-  'On',
-]);
-
-/** The boolean rule of the documents: anything that is not a known "true" is false. */
-export function parseBoolean(text: string): boolean {
-  return trueTexts.has(text) || text.toLowerCase() === 'enabled';
-}
-
 /** Reads all settings but the KMS group. Throws `SettingsError` that names the first wrong one. */
 export function parseSettings(env: Readonly<Record<string, string>>): ServerSettings {
   const text = (name: string): string => settingText(env, name);
   return {
     env,
     rootCredentials: parseRootCredentials(env),
-    isAutoEncryption: parseBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
+    isAutoEncryption: parseKmsBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
     region: text('MINIO_SITE_REGION') || text('MINIO_REGION') || text('MINIO_REGION_NAME'),
     domains: parseList(text('MINIO_DOMAIN')),
     metricsAccess: text('MINIO_PROMETHEUS_AUTH_TYPE') === 'public' ? 'public' : 'jwt',
