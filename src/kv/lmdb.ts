@@ -21,12 +21,15 @@ import {
   type KvErrorCode,
   type KvRange,
 } from '../store/kv.ts';
+import type { CommitGate } from './commit-gate.ts';
 import { assertCommit, assertRange, isEntryKey, shortBound } from './commit-rules.ts';
 import { assertLmdbFile } from './lmdb-file.ts';
 
 export type LmdbKvOptions = {
   /** Address space reserved for the file, in bytes; the file itself grows as needed. Default 1 TiB. */
   readonly mapSizeBytes?: number;
+  /** Holds the commits back while another process opens the same directory. */
+  readonly gate?: CommitGate;
 };
 
 const mapSizeBytesDefault = 2 ** 40;
@@ -36,10 +39,11 @@ const readersMax = 512;
 const nestedChecksMax = 32;
 
 /**
- * Opens (and creates) the store in the directory. Throws `KvError`: `read-only` when the directory cannot
+ * Opens (and creates) the store in the directory. Nothing may commit in it meanwhile, in any process: the
+ * library would forget that commit (`commit-gate.ts`). Throws `KvError`: `read-only` when the directory cannot
  * be written, `full`, `corrupt` when the files are not LMDB's, `unavailable` otherwise.
  */
-export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): Kv {
+export function openLmdbKv(dir: string, { mapSizeBytes, gate }: LmdbKvOptions = {}): Kv {
   try {
     const isNew = makeDirectory(dir);
     assertLmdbFile(join(dir, 'data.mdb'));
@@ -62,7 +66,7 @@ export function openLmdbKv(dir: string, { mapSizeBytes }: LmdbKvOptions = {}): K
     syncDirectory(dir);
     syncDirectory(dirname(dir));
     if (isNew) syncAncestors(dirname(dir));
-    return new LmdbKv(database, dir);
+    return new LmdbKv(database, dir, gate);
   } catch (error) {
     throw toKvError(error, `cannot open the metadata store in ${dir}`, dir);
   }
@@ -104,12 +108,18 @@ function syncDirectory(dir: string): void {
 class LmdbKv implements Kv {
   readonly #database: RootDatabase<Buffer, Uint8Array>;
   readonly #dir: string;
+  readonly #gate: CommitGate | undefined;
   readonly #nextVersion = createVersions();
   #isClosed = false;
 
-  constructor(database: RootDatabase<Buffer, Uint8Array>, dir: string) {
+  constructor(
+    database: RootDatabase<Buffer, Uint8Array>,
+    dir: string,
+    gate: CommitGate | undefined,
+  ) {
     this.#database = database;
     this.#dir = dir;
+    this.#gate = gate;
   }
 
   async get(entryKey: Uint8Array): Promise<KvEntry | undefined> {
@@ -147,6 +157,10 @@ class LmdbKv implements Kv {
 
   async commit(commit: KvCommit): Promise<'committed' | 'conflict'> {
     assertCommit(commit);
+    return this.#gate ? this.#gate.pass(() => this.#commit(commit)) : this.#commit(commit);
+  }
+
+  async #commit(commit: KvCommit): Promise<'committed' | 'conflict'> {
     const checks = commit.checks ?? [];
     try {
       this.#assertOpen();

@@ -1,6 +1,8 @@
 // One server per data directory. The lock is one that the kernel gives back when the process ends,
 // however it ends: a transaction held open on a small SQLite file, which is an fcntl lock. It works
-// across containers that share the directory, and leaves nothing stale behind a crash.
+// across containers that share the directory, and leaves nothing stale behind a crash. Workers share a second
+// lock: those of a server that was killed may live a moment longer, and the next server must not open the
+// metadata while one of them still commits.
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +25,13 @@ export interface DirectoryLock extends Disposable {
   release(): void;
 }
 
-/** Creates the directory if needed and takes it. Throws `DirectoryLockError`. */
+/** How long the workers of a killed server may take to end: they notice at once, and end after a commit under way. */
+const workersTimeoutMs = 30_000;
+
+/**
+ * Creates the directory if needed and takes it; waits until no worker of an earlier server is left. Throws
+ * `DirectoryLockError`.
+ */
 export function lockDirectory(directory: string): DirectoryLock {
   const pidFile = join(directory, 'server.pid');
   let database: DatabaseSync | undefined;
@@ -35,6 +43,7 @@ export function lockDirectory(directory: string): DirectoryLock {
     // With its journal in memory nothing is written: the lock can be taken on a full disk, too.
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
     notePid(pidFile);
+    awaitWorkers(directory);
     syncDirectory(directory);
   } catch (error) {
     database?.close();
@@ -45,6 +54,29 @@ export function lockDirectory(directory: string): DirectoryLock {
     if (held.isOpen) held.close();
   };
   return { release, [Symbol.dispose]: release };
+}
+
+/** Marks this process as a worker on the directory until it ends. Throws when the lock cannot be had. */
+export function joinDirectory(directory: string): Disposable {
+  const database = new DatabaseSync(workersFile(directory), { timeout: workersTimeoutMs });
+  // An open read transaction is a shared lock.
+  database.exec('BEGIN; SELECT count(*) FROM sqlite_schema');
+  return { [Symbol.dispose]: () => database.close() };
+}
+
+function awaitWorkers(directory: string): void {
+  const file = workersFile(directory);
+  closeSync(openSync(file, 'a', 0o600));
+  const database = new DatabaseSync(file, { timeout: workersTimeoutMs });
+  try {
+    database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE; ROLLBACK');
+  } finally {
+    database.close();
+  }
+}
+
+function workersFile(directory: string): string {
+  return join(directory, 'workers.lock');
 }
 
 /** Only for the message of a second server; a full disk does not keep the first one from starting. */

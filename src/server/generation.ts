@@ -20,6 +20,7 @@ export type GenerationDeps = {
   onMessage(worker: WorkerHandle, message: FromWorker): void;
   /** Called after any change of a worker's state. */
   onChange(): void;
+  onExit(worker: WorkerHandle): void;
 };
 
 export class Generation {
@@ -140,6 +141,7 @@ export class Generation {
 
   #exited(worker: WorkerHandle): void {
     this.#workers.delete(worker);
+    this.#deps.onExit(worker);
     const livedMs = performance.now() - (this.#bornMs.get(worker) ?? 0);
     this.#bornMs.delete(worker);
     if (!this.#isRetired && !worker.isDraining) this.#replace(worker, livedMs);

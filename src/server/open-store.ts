@@ -8,6 +8,7 @@ import type { Log } from '../base/log.ts';
 import { openFileBlobStore } from '../blob/files.ts';
 import type { CredentialsSource } from '../iam/identity.ts';
 import { loadOrGenerateCredentials, rootCredentialsSource } from '../iam/root-credentials.ts';
+import type { CommitGate } from '../kv/commit-gate.ts';
 import { openLmdbKv } from '../kv/lmdb.ts';
 import { hasRemnants, noteRemnants, removeRemnants } from '../kv/lmdb-remnants.ts';
 import { createS3Handler } from '../s3/handler.ts';
@@ -37,8 +38,16 @@ export type OpenedStore = {
   close(): Promise<void>;
 };
 
+/** How the metadata may be opened beside other workers. */
+export type MetadataAccess = {
+  readonly gate: CommitGate;
+  /** Runs `open` while no worker commits. */
+  alone<T>(open: () => Promise<T>): Promise<T>;
+};
+
 export type OpenStoreDeps = {
   readonly config: WorkerConfig;
+  readonly access: MetadataAccess;
   readonly settings: ServerSettings;
   readonly kms: Kms | undefined;
   readonly log: Log;
@@ -85,10 +94,11 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
  * rewrites the file, so that no plain value stays in its free pages.
  */
 async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend: Backend }> {
-  const { config, kms, log } = deps;
+  const { config, access, kms, log } = deps;
   const path = metadataPath(config);
+  const open = async (): Promise<Kv> => access.alone(async () => openLmdbKv(path, access));
   // One environment at a time: LMDB's locks are the process's, and closing a second one would drop those of the first.
-  let engine = openLmdbKv(path);
+  let engine = await open();
   try {
     if (config.isFirst && kms) await noteIfPlain(engine, path);
     let backend = await openBackend({ kv: engine, kms, log });
@@ -96,7 +106,7 @@ async function openMetadata(deps: OpenStoreDeps): Promise<{ engine: Kv; backend:
       await engine.close();
       await removeRemnants(path);
       log.info('rewrote the metadata, so that nothing plain is left of it on the disk');
-      engine = openLmdbKv(path);
+      engine = await open();
       backend = await openBackend({ kv: engine, kms, log });
     }
     return { engine, backend };
@@ -115,14 +125,19 @@ async function noteIfPlain(engine: Kv, path: string): Promise<void> {
  * The master key that the directory is sealed under, or undefined while it is not sealed. Needs no key
  * service. Throws `KvError`, `BackendError`.
  */
-export async function findSealingKey(config: WorkerConfig): Promise<string | undefined> {
-  const engine = openLmdbKv(metadataPath(config));
-  try {
-    const entry = await engine.get(formatEntryKey);
-    return entry && decodeFormat(entry).backendKey?.keyName;
-  } finally {
-    await engine.close();
-  }
+export async function findSealingKey(
+  config: WorkerConfig,
+  access: MetadataAccess,
+): Promise<string | undefined> {
+  return access.alone(async () => {
+    const engine = openLmdbKv(metadataPath(config));
+    try {
+      const entry = await engine.get(formatEntryKey);
+      return entry && decodeFormat(entry).backendKey?.keyName;
+    } finally {
+      await engine.close();
+    }
+  });
 }
 
 function metadataPath(config: WorkerConfig): string {

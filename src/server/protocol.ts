@@ -39,6 +39,11 @@ export type ToWorker =
   | { readonly type: 'connection' }
   /** Opens the store now (after `standby`). */
   | { readonly type: 'open' }
+  /** Answer to `open-request`: no other worker commits until `open-done`. */
+  | { readonly type: 'open-granted' }
+  /** Another worker is about to open the metadata; answered with `commits-held` when no commit is under way. */
+  | { readonly type: 'hold-commits' }
+  | { readonly type: 'release-commits' }
   /**
    * No new connections come. `replace`: close the store as soon as no request is under way, pass what
    * still arrives on to the successors, exit when no connection is left. `stop`: close idle connections
@@ -64,6 +69,10 @@ export type FromWorker =
   | { readonly type: 'failed'; readonly message: string }
   /** Root credentials that were just made; shown once. */
   | { readonly type: 'announce'; readonly accessKey: string; readonly secretKey: string }
+  /** Asks to open the metadata, which needs that nobody commits. */
+  | { readonly type: 'open-request' }
+  | { readonly type: 'open-done' }
+  | { readonly type: 'commits-held' }
   /** The store is closed (in a drain of mode `replace`). */
   | { readonly type: 'released' }
   | ServiceCall

@@ -10,6 +10,7 @@ import type { Log } from '../base/log.ts';
 import { ConnectionRouter } from './connection-router.ts';
 import { Generation } from './generation.ts';
 import { MetricsCollector } from './metrics-collector.ts';
+import { OpenGate } from './open-gate.ts';
 import type { FromWorker, ServiceCall } from './protocol.ts';
 import type { ServerSettings } from './settings.ts';
 import type { WorkerHandle } from './worker-handle.ts';
@@ -69,6 +70,7 @@ export class Supervisor {
   readonly #deps: SupervisorDeps;
   readonly #router = new ConnectionRouter();
   readonly #metrics = new MetricsCollector();
+  readonly #openGate = new OpenGate();
   readonly #retired = new Set<Generation>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #startedMs = Date.now();
@@ -190,6 +192,7 @@ export class Supervisor {
         mainFile: this.#deps.mainFile,
         onMessage: (worker, message) => this.#receive(generation, worker, message),
         onChange: () => this.#changed(generation),
+        onExit: (worker) => this.#openGate.exited(worker),
       },
     );
     return generation;
@@ -263,7 +266,9 @@ export class Supervisor {
       old.send({ type: 'drain', mode: 'replace', graceMs: next.settings.drainMs });
       // What is asked from now on waits for the new workers.
       onSwitched();
-      const releases = old.workers.map(async (worker) => {
+      // Also those of earlier restarts that still finish their requests have the store open.
+      const others = [old, ...this.#retired].flatMap((generation) => generation.workers);
+      const releases = others.map(async (worker) => {
         const state = await worker.reached(['released'], releaseTimeoutMs);
         if (state === 'timeout') worker.kill();
         return worker.reached(['released'], releaseTimeoutMs);
@@ -309,6 +314,15 @@ export class Supervisor {
         break;
       case 'metrics-request':
         void this.#answerMetrics(worker, message.id);
+        break;
+      case 'open-request':
+        this.#openGate.ask(worker);
+        break;
+      case 'commits-held':
+        this.#openGate.held(worker);
+        break;
+      case 'open-done':
+        this.#openGate.done();
         break;
       case 'metrics-json':
         this.#metrics.receive(message.id, message.metrics);

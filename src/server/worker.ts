@@ -13,16 +13,24 @@ import { createMetricsHandler } from '../admin/metrics-handler.ts';
 import type { Log } from '../base/log.ts';
 import { authorize } from '../iam/authorize.ts';
 import type { CredentialsSource, Identity } from '../iam/identity.ts';
+import { CommitGate } from '../kv/commit-gate.ts';
 import { parseKmsConfig } from '../kms/config.ts';
 import { type OpenedKms, openKms } from '../kms/open-kms.ts';
 import { createAdminAuthenticator } from './admin-auth.ts';
 import { createApp, type App } from './app.ts';
 import { Connections, type RequestHandler } from './connections.ts';
+import { joinDirectory } from './directory-lock.ts';
 import { createForwarder } from './forward.ts';
 import { createLog } from './log.ts';
 import { ServerMetrics } from './metrics.ts';
 import { StoreNode } from './node.ts';
-import { createS3Edge, findSealingKey, openStore, type OpenedStore } from './open-store.ts';
+import {
+  createS3Edge,
+  findSealingKey,
+  type MetadataAccess,
+  openStore,
+  type OpenedStore,
+} from './open-store.ts';
 import type { FromWorker, ToWorker, WorkerConfig } from './protocol.ts';
 import { parseSettings, type ServerSettings } from './settings.ts';
 import { findCaDirectory, readTlsFiles } from './tls.ts';
@@ -86,6 +94,8 @@ const restartLimit: QuestionLimit = {
 
 class Worker {
   readonly #config: WorkerConfig;
+  /** Held until the process ends. */
+  readonly #membership: Disposable;
   readonly #settings: ServerSettings;
   readonly #log: Log;
   readonly #kms: OpenedKms | undefined;
@@ -97,12 +107,18 @@ class Worker {
   readonly #isTls: boolean;
   /** Questions to the supervisor that it has not answered. */
   readonly #questions = new Map<number, (answer: string | undefined) => void>();
+  readonly #access: MetadataAccess = {
+    gate: new CommitGate(),
+    alone: (open) => this.#openAlone(open),
+  };
+  #openGranted: PromiseWithResolvers<void> | undefined;
   #nextQuestion = 1;
   #isDraining = false;
   #s3: RequestHandler | undefined;
 
   /** Reads settings and files. Throws errors for the operator. */
   static async create(config: WorkerConfig, end: (exitCode: number) => void): Promise<Worker> {
+    const membership = joinDirectory(config.directory);
     const settings = parseSettings(config.env);
     const log = createLog({
       level: settings.logLevel,
@@ -135,13 +151,14 @@ class Worker {
         ...(caPath === undefined ? {} : { caPath }),
       }));
     if (kms) parts.kms = kms;
-    const worker = new Worker({ config, settings, log, metrics, kms, end });
+    const worker = new Worker({ config, membership, settings, log, metrics, kms, end });
     parts.worker = worker;
     return worker;
   }
 
   private constructor(made: {
     config: WorkerConfig;
+    membership: Disposable;
     settings: ServerSettings;
     log: Log;
     metrics: ServerMetrics;
@@ -150,6 +167,7 @@ class Worker {
   }) {
     const { config, settings, log, metrics, kms } = made;
     this.#config = config;
+    this.#membership = made.membership;
     this.#settings = settings;
     this.#log = log;
     this.#kms = kms;
@@ -159,8 +177,8 @@ class Worker {
       log,
       kms,
       kmsConfig: parseKmsConfig(settings.env),
-      findSealingKey: () => findSealingKey(config),
-      openStore: () => openStore({ config, settings, kms, log }),
+      findSealingKey: () => findSealingKey(config, this.#access),
+      openStore: () => openStore({ config, access: this.#access, settings, kms, log }),
       onStandby: () => tell({ type: 'standby' }),
       onWaiting: (reason) => tell({ type: 'waiting', reason }),
     });
@@ -207,6 +225,15 @@ class Worker {
       case 'open':
         this.#node.allowOpen();
         break;
+      case 'open-granted':
+        this.#openGranted?.resolve();
+        break;
+      case 'hold-commits':
+        void this.#access.gate.hold().then(() => tell({ type: 'commits-held' }));
+        break;
+      case 'release-commits':
+        this.#access.gate.release();
+        break;
       case 'drain':
         void this.#drain(message.mode, message.graceMs);
         break;
@@ -247,7 +274,19 @@ class Worker {
       await this.#node.close();
     }
     await this.#kms?.close();
+    this.#membership[Symbol.dispose]();
     this.#end(0);
+  }
+
+  async #openAlone<T>(open: () => Promise<T>): Promise<T> {
+    this.#openGranted = Promise.withResolvers<void>();
+    tell({ type: 'open-request' });
+    await this.#openGranted.promise;
+    try {
+      return await open();
+    } finally {
+      tell({ type: 'open-done' });
+    }
   }
 
   async #sendMetrics(id: number): Promise<void> {
