@@ -54,9 +54,9 @@ export class StoreNode {
   /** Resolves when the store is open. Rejects for anything that waiting does not mend. */
   async start(options: { readonly isStandby: boolean }): Promise<OpenedStore> {
     const { kms } = this.#deps;
-    // The key that seals the directory is never made anew: under another key of the same name nothing
-    // would open, and the message that it is missing is what helps.
-    if (kms && (await this.#deps.findSealingKey()) !== kms.defaultKeyName) {
+    // A default key is made only for a directory that was never sealed. Later, one that is missing was deleted
+    // on purpose: nobody makes another key under its name unasked.
+    if (kms && (await this.#deps.findSealingKey()) === undefined) {
       await this.#untilKmsWorks(() => ensureDefaultKey(kms));
     }
     if (options.isStandby) {

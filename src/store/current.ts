@@ -91,6 +91,7 @@ export async function commitCurrent(
     assertConditions(place.key, current.record, conditions);
     const change = await plan(current.record);
     if (!change) return;
+    if (change.record && !change.record.envelope) assertStillPlain(place.bucket, bucket);
     const commit = describe(context, place, current, change);
     const checks = [bucket.check, current.check, ...(change.checks ?? [])];
     if ((await context.kv.commit({ ...commit, checks })) === 'committed') return;
@@ -98,6 +99,19 @@ export async function commitCurrent(
   throw new StoreError(
     'ConditionalRequestConflict',
     'The object is being written by too many requests at the same time. Please try again.',
+  );
+}
+
+/**
+ * What was received in clear must not appear after the bucket's default encryption was turned on. Throws
+ * `StorageUnavailable`: the client tries again, and then it is encrypted.
+ */
+export function assertStillPlain(atStart: LoadedBucket, now: LoadedBucket): void {
+  const wasEncrypting = atStart.record.settings.encryption !== undefined;
+  if (wasEncrypting || now.record.settings.encryption === undefined) return;
+  throw new StoreError(
+    'StorageUnavailable',
+    'the encryption of the bucket was turned on while the object was being received',
   );
 }
 

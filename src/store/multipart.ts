@@ -10,7 +10,13 @@ import { openSseS3Key } from '../sse/sse-s3.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
 import { partChecksum } from './complete-checks.ts';
-import { assertUnclaimed, checksOfStored, dropStored, putsOfStored } from './current.ts';
+import {
+  assertStillPlain,
+  assertUnclaimed,
+  checksOfStored,
+  dropStored,
+  putsOfStored,
+} from './current.ts';
 import {
   encodeName,
   garbageEntry,
@@ -95,6 +101,7 @@ async function commitUpload(
     if (!loaded.record.id.equals(bucket.record.id)) {
       throw new StoreError('NoSuchBucket', 'The specified bucket does not exist');
     }
+    if (!record.envelope) assertStillPlain(bucket, loaded);
     check = loaded.check;
   }
   throw tooBusy();

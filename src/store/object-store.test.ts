@@ -345,6 +345,30 @@ withStore('bucket default and auto-encryption encrypt what asks for nothing', as
 });
 
 withStore(
+  'what was received in clear never appears after encryption was turned on',
+  async (opened) => {
+    const { store, rawKv } = opened;
+    const before = await dumpKv(rawKv);
+    const begun = Promise.withResolvers<void>();
+    const rest = Promise.withResolvers<void>();
+    async function* body() {
+      yield Buffer.from('first ');
+      begun.resolve();
+      await rest.promise;
+      yield Buffer.from('second');
+    }
+    const slow = put(store, 'slow', body());
+    await begun.promise;
+    await store.updateBucketSettings('bucket', () => ({ encryption: { algorithm: 'AES256' } }));
+    rest.resolve();
+    await assert.rejects(slow, { code: 'StorageUnavailable' });
+    await assert.rejects(get(store, 'slow'), { code: 'NoSuchKey' });
+    assert.equal((await dumpKv(rawKv)).size, before.size);
+    assert.equal((await put(store, 'slow', Buffer.from('x'))).encryption?.kind, 'sse-s3');
+  },
+);
+
+withStore(
   'auto-encryption encrypts everything',
   async ({ store }) => {
     assert.equal((await put(store, 'a', Buffer.from('x'))).encryption?.keyName, 'test-key');
