@@ -15,7 +15,15 @@ import {
   type KeyObject,
   randomBytes,
 } from 'node:crypto';
-import { type Kv, type KvCommit, type KvEntry, KvError, type KvPut, type KvRange } from './kv.ts';
+import {
+  type EntryVersion,
+  type Kv,
+  type KvCommit,
+  type KvEntry,
+  KvError,
+  type KvPut,
+  type KvRange,
+} from './kv.ts';
 
 /** First byte of a sealed value. */
 export const sealedMark = 0x01;
@@ -105,10 +113,16 @@ export class ValueSealer {
   }
 }
 
+/** Small values that were opened lately are kept, to be given out again while their entry has not changed. */
+const openedMax = 2048;
+const openedBytesMax = 1024;
+
 /** Seals every value of `kv`. Closing it closes `kv`. */
 export class SealedKv implements Kv {
   readonly #kv: Kv;
   readonly #sealer: ValueSealer;
+  /** By entry key, oldest first. What a version holds never changes, so nothing here can be out of date. */
+  readonly #opened = new Map<string, { readonly version: EntryVersion; readonly value: Buffer }>();
 
   constructor(kv: Kv, sealer: ValueSealer) {
     this.#kv = kv;
@@ -117,7 +131,15 @@ export class SealedKv implements Kv {
 
   async get(entryKey: Uint8Array): Promise<KvEntry | undefined> {
     const entry = await this.#kv.get(entryKey);
-    return entry && this.#open(entry);
+    if (!entry || entry.value.length > openedBytesMax) return entry && this.#open(entry);
+    const name = Buffer.from(entryKey).toString('latin1');
+    const known = this.#opened.get(name);
+    if (known?.version === entry.version) {
+      return { entryKey, version: entry.version, value: Buffer.from(known.value) };
+    }
+    const opened = this.#open(entry);
+    this.#remember(name, { version: entry.version, value: Buffer.from(opened.value) });
+    return opened;
   }
 
   async getMany(entryKeys: readonly Uint8Array[]): Promise<(KvEntry | undefined)[]> {
@@ -137,6 +159,13 @@ export class SealedKv implements Kv {
 
   close(): Promise<void> {
     return this.#kv.close();
+  }
+
+  #remember(name: string, opened: { version: EntryVersion; value: Buffer }): void {
+    this.#opened.delete(name);
+    const oldest = this.#opened.size >= openedMax ? this.#opened.keys().next().value : undefined;
+    if (oldest !== undefined) this.#opened.delete(oldest);
+    this.#opened.set(name, opened);
   }
 
   #seal({ entryKey, value }: KvPut): KvPut {
