@@ -10,11 +10,13 @@ import { parseArgs } from 'node:util';
 import { startCofferPair } from '../test/support/coffer-pair.ts';
 import type { LoadJob, LoadResult } from '../bench/http-load.ts';
 import { makeBucket } from '../bench/http-load.ts';
+import { benchKeyService } from '../bench/kes-bench.ts';
 import { measureKeyService } from '../bench/key-service-load.ts';
 import { memoryOf, projectRoot } from '../test/support/programs.ts';
 import { type Figure, formatTable } from '../bench/report.ts';
 
-const { values: args } = parseArgs({
+const { values: args, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     peer: { type: 'string' },
     'peer-keys': { type: 'string', default: 'minioadmin:minioadmin' },
@@ -27,15 +29,24 @@ const { values: args } = parseArgs({
     modes: { type: 'string', default: 'plain,sse-s3' },
     dir: { type: 'string' },
     out: { type: 'string', default: 'bench-result.json' },
+    calls: { type: 'string', default: '1000000' },
     help: { type: 'boolean', default: false },
   },
 });
 
 if (args.help) {
   console.log(
-    'npm run bench -- [--peer URL --peer-keys ACCESS:SECRET --peer-name NAME --peer-pid PID] [--rounds N] ' +
+    'npm run bench -- kes [--seconds S] [--rounds N] [--calls N] [--out FILE]\n' +
+      'npm run bench -- [--peer URL --peer-keys ACCESS:SECRET --peer-name NAME --peer-pid PID] [--rounds N] ' +
       '[--seconds S] [--list-objects N] [--only TEXT] [--modes plain,sse-s3] [--dir DIR] [--out FILE]',
   );
+  process.exit(0);
+}
+
+if (positionals[0] === 'kes') {
+  const { seconds, rounds, calls, out } = args;
+  const numbers = { seconds: Number(seconds), rounds: Number(rounds), calls: Number(calls) };
+  await benchKeyService({ ...numbers, out });
   process.exit(0);
 }
 

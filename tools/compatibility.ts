@@ -62,11 +62,19 @@ export const s3Notes: Readonly<Record<string, string>> = {
   DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
 };
 
+const addition = 'an addition of this service';
+
 const kesNotes: Partial<Readonly<Record<KesRouteName, string>>> = {
-  'key-disable': 'an addition of this service',
-  'key-enable': 'an addition of this service',
-  'key-batch': 'an addition of this service',
-  'key-describe': '`state` is there when the key is disabled',
+  'key-disable': addition,
+  'key-enable': addition,
+  'key-batch': addition,
+  'key-rotate': addition,
+  'key-rewrap': addition,
+  'key-destroy': addition,
+  'key-cancel': addition,
+  'key-accept': addition,
+  'peer-changed': addition,
+  'key-describe': '`state` is there when the key is not enabled',
 };
 
 /** The text of docs/compatibility.md. Throws when a note names an operation that is not served. */
@@ -123,6 +131,7 @@ const keyService = [
   '## Key service',
   '',
   'The routes of `coffer kes server`, with the bodies, errors and policies of KES ([formats/kes-protocol.md](formats/kes-protocol.md)).',
+  'Routes, commands and settings beside KES: [compatibility/kes.md](compatibility/kes.md).',
   '`identify` means any known identity, `policy` one whose policy allows the path.',
   '',
 ];

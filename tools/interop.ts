@@ -1,5 +1,5 @@
 // Runs Coffer against the real programs it has to please: mc, MinIO as a client of the key service, the Go SDK
-// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd and rclone. What is missing
+// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd, rclone, age and PyKMIP. What is missing
 // is installed once, outside the tree (COFFER_INTEROP_DIR, default ~/.cache/coffer-interop). A client that
 // cannot be installed is a failure, never a skip. Arguments narrow it down: `npm run interop -- mc`.
 
@@ -17,6 +17,14 @@ mkdirSync(bin, { recursive: true });
 const versions = {
   mc: 'v0.0.0-20251106162529-77f82e18b540',
   minio: 'v0.0.0-20260212201848-7aac2a2c5b7c',
+  age: 'v1.3.2',
+  /** With libraries it is known to run on; by itself it asks for any version. */
+  pykmip: ['pykmip==0.11.0', 'cryptography==50.0.2', 'sqlalchemy==2.1.9'],
+  /** Independent servers of AWS Secrets Manager and KMS, and of Google Secret Manager. */
+  moto: ['moto[server,secretsmanager,kms]==5.2.5'],
+  drongo: ['drongo==0.8.0'],
+  /** Built where it is installed: needs python3, make and g++. */
+  pkcs11js: 'pkcs11js@2.1.7',
   python: ['boto3[crt]==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
 };
 
@@ -41,6 +49,16 @@ const steps: readonly Step[] = [
     env: { GOBIN: bin },
   },
   {
+    what: 'age',
+    isThere: () => ['age', 'age-keygen'].every((name) => existsSync(path.join(bin, name))),
+    commands: ['age', 'age-keygen'].map((name) => [
+      'go',
+      'install',
+      `filippo.io/age/cmd/${name}@${versions.age}`,
+    ]),
+    env: { GOBIN: bin },
+  },
+  {
     what: 'boto3, awscli and s3cmd',
     isThere: () =>
       ['aws', 's3cmd'].every((name) => existsSync(path.join(venv, 'bin', name))) &&
@@ -48,6 +66,42 @@ const steps: readonly Step[] = [
     commands: [
       ['python3', '-m', 'venv', venv],
       [path.join(venv, 'bin/pip'), 'install', '--quiet', ...versions.python],
+    ],
+  },
+  {
+    what: 'PyKMIP',
+    isThere: () => existsSync(path.join(dir, 'pykmip/bin/pykmip-server')),
+    commands: [
+      ['python3', '-m', 'venv', path.join(dir, 'pykmip')],
+      [path.join(dir, 'pykmip/bin/pip'), 'install', '--quiet', ...versions.pykmip],
+    ],
+  },
+  ...(['moto', 'drongo'] as const).map((what) => ({
+    what,
+    isThere: () =>
+      existsSync(path.join(dir, what, 'bin', what === 'moto' ? 'moto_server' : 'drongo')),
+    commands: [
+      ['python3', '-m', 'venv', path.join(dir, what)],
+      [path.join(dir, what, 'bin/pip'), 'install', '--quiet', ...versions[what]],
+    ],
+  })),
+  {
+    what: 'SoftHSM2 and pkcs11-tool',
+    isThere: () =>
+      ['softhsm2-util', 'pkcs11-tool'].every(
+        (name) => spawnSync(name, ['--help']).error === undefined,
+      ),
+    commands: [
+      ['apt-get', 'update', '-qq'],
+      ['apt-get', 'install', '-y', '-qq', 'softhsm2', 'opensc'],
+    ],
+    env: { DEBIAN_FRONTEND: 'noninteractive' },
+  },
+  {
+    what: 'pkcs11js',
+    isThere: () => existsSync(path.join(dir, 'pkcs11js/node_modules/pkcs11js/build/Release')),
+    commands: [
+      ['npm', 'install', '--no-save', '--prefix', path.join(dir, 'pkcs11js'), versions.pkcs11js],
     ],
   },
   {

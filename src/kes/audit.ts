@@ -11,10 +11,27 @@ export type AuditEvent = {
   readonly ip: string;
   readonly status: number;
   readonly durationMs: number;
+  /** Name of the route. */
+  readonly operation?: string;
+  /** Whether policy let the call run. */
+  readonly isAllowed?: boolean;
+  /** Why it was refused or failed, as the caller was told or with more detail. */
+  readonly reason?: string;
+  /** One of several things that one request did: in the file that proves itself, not in the stream. */
+  readonly isPart?: boolean;
+} & AuditFacts;
+
+/** What a handler knows about a call: which key it was about, and the object that its context names. */
+export type AuditFacts = {
+  readonly key?: string;
+  readonly keyId?: string;
+  readonly version?: number;
+  readonly object?: string;
 };
 
 export interface AuditLog {
-  record(event: AuditEvent): void;
+  /** The caller waits for the promise before it answers; a rejection means that nothing may be answered. */
+  record(event: AuditEvent): void | Promise<void>;
 }
 
 /** Keeps nothing: for tests. */

@@ -2,28 +2,68 @@
 // a table: where its section is, what it must have (in the order in which it is asked for), what more it
 // checks. The texts are the documented ones.
 
-import type { KeyStoreSection } from './config-schema.ts';
+import type { KeyStoreSection, WrappingSection } from './config-schema.ts';
 import { KesConfigError } from './config-yaml.ts';
 
-/** The chosen key store; `settings` is its section as written. */
+type Section<Name extends keyof KeyStoreSection> = NonNullable<KeyStoreSection[Name]>;
+
+export type VaultSettings = Section<'vault'>;
+export type FortanixSettings = NonNullable<Section<'fortanix'>['sdkms']>;
+export type GemaltoSettings = NonNullable<Section<'gemalto'>['keysecure']>;
+export type GcpSettings = NonNullable<Section<'gcp'>['secretmanager']>;
+export type AwsSettings = NonNullable<Section<'aws'>['secretsmanager']>;
+export type AzureSettings = NonNullable<Section<'azure'>['keyvault']>;
+export type EntrustSettings = NonNullable<Section<'entrust'>['keycontrol']>;
+export type KmipSettings = Section<'kmip'>;
+
+/** The chosen key store; `settings` is its section as written, with what it needs checked. */
 export type KeyStoreConfig =
   | { readonly type: 'fs'; readonly path: string }
   | { readonly type: 'memory' }
-  | { readonly type: RemoteStore; readonly settings: unknown };
+  | { readonly type: 'vault'; readonly settings: VaultSettings }
+  | { readonly type: 'fortanix'; readonly settings: FortanixSettings }
+  | { readonly type: 'gemalto'; readonly settings: GemaltoSettings }
+  | { readonly type: 'gcp'; readonly settings: GcpSettings }
+  | { readonly type: 'aws'; readonly settings: AwsSettings }
+  | { readonly type: 'azure'; readonly settings: AzureSettings }
+  | { readonly type: 'entrust'; readonly settings: EntrustSettings }
+  | { readonly type: 'kmip'; readonly settings: KmipSettings };
 
-export type RemoteStore = 'vault' | 'fortanix' | 'gemalto' | 'gcp' | 'aws' | 'azure' | 'entrust';
+export type AwsKmsSettings = NonNullable<NonNullable<WrappingSection['aws']>['kms']>;
+export type GcpKmsSettings = NonNullable<NonNullable<WrappingSection['gcp']>['kms']>;
+export type AzureKeySettings = NonNullable<NonNullable<WrappingSection['azure']>['keyvault']>;
+export type Pkcs11Settings = NonNullable<WrappingSection['pkcs11']>;
+
+/** The key of another system under which every stored key is wrapped. */
+export type WrappingConfig =
+  | { readonly type: 'aws'; readonly settings: AwsKmsSettings }
+  | { readonly type: 'gcp'; readonly settings: GcpKmsSettings }
+  | { readonly type: 'azure'; readonly settings: AzureKeySettings }
+  | { readonly type: 'pkcs11'; readonly settings: Pkcs11Settings };
 
 /** One thing a store checks: the value that must be there, or a complaint that must not. */
 type Check = { readonly need: string | undefined; readonly what: string };
 
+/** Where the section of each store is, by the name that messages use. */
+const sectionPaths: Readonly<Record<string, readonly string[]>> = {
+  'fortanix SDKMS': ['fortanix', 'sdkms'],
+  'gemalto keysecure': ['gemalto', 'keysecure'],
+  'GCP secretmanager': ['gcp', 'secretmanager'],
+  'AWS secretsmanager': ['aws', 'secretsmanager'],
+  'Azure keyvault': ['azure', 'keyvault'],
+  'Entrust KeyControl': ['entrust', 'keycontrol'],
+  KMIP: ['kmip'],
+};
+
 function requireAll(store: string, checks: readonly (Check | string | undefined)[]): void {
   for (const check of checks) {
     if (check === undefined) continue;
-    if (typeof check === 'string')
-      throw new KesConfigError(`kesconf: invalid ${store} keystore: ${check}`);
-    if (isMissing(check.need)) {
-      throw new KesConfigError(`kesconf: invalid ${store} keystore: no ${check.what} specified`);
-    }
+    const isComplaint = typeof check === 'string';
+    if (!isComplaint && !isMissing(check.need)) continue;
+    const problem = isComplaint ? check : `no ${check.what} specified`;
+    throw new KesConfigError(`kesconf: invalid ${store} keystore: ${problem}`, {
+      at: ['keystore', ...(sectionPaths[store] ?? [store])],
+    });
   }
 }
 
@@ -35,10 +75,15 @@ function isMissing(value: string | undefined): boolean {
 export function readKeyStore(section: KeyStoreSection | undefined): KeyStoreConfig {
   const found = section === undefined ? [] : sections(section);
   if (found.length > 1) {
-    throw new KesConfigError('kesconf: invalid keystore config: more than once keystore specified');
+    throw new KesConfigError(
+      'kesconf: invalid keystore config: more than once keystore specified',
+      { at: ['keystore'] },
+    );
   }
   const chosen = found[0];
-  if (chosen === undefined) throw new KesConfigError('kesconf: no keystore specified');
+  if (chosen === undefined) {
+    throw new KesConfigError('kesconf: no keystore specified', { at: ['keystore'] });
+  }
   return chosen();
 }
 
@@ -60,6 +105,7 @@ function sections(section: KeyStoreSection): (() => KeyStoreConfig)[] {
     aws && (() => readAws(aws)),
     azure && (() => readAzure(azure)),
     entrust && (() => readEntrust(entrust)),
+    section.kmip && (() => readKmip(section.kmip ?? {})),
   ];
   return all.filter((read) => typeof read === 'function');
 }
@@ -180,4 +226,68 @@ function readEntrust(
     { need: settings.credentials?.password, what: 'password' },
   ]);
   return { type: 'entrust', settings };
+}
+
+function readKmip(settings: KmipSettings): KeyStoreConfig {
+  requireAll('KMIP', [
+    { need: settings.endpoint, what: 'endpoint' },
+    { need: settings.tls?.key, what: 'TLS private key' },
+    { need: settings.tls?.cert, what: 'TLS certificate' },
+  ]);
+  return { type: 'kmip', settings };
+}
+
+/** Picks and checks the wrapping key, if there is one. Throws `KesConfigError`. */
+export function readWrapping(section: WrappingSection | undefined): WrappingConfig | undefined {
+  const aws = section?.aws?.kms;
+  const gcp = section?.gcp?.kms;
+  const azure = section?.azure?.keyvault;
+  const pkcs11 = section?.pkcs11;
+  const all: (undefined | (() => WrappingConfig))[] = [
+    aws && (() => readAwsKms(aws)),
+    gcp && (() => readGcpKms(gcp)),
+    azure && (() => readAzureKey(azure)),
+    pkcs11 && (() => readPkcs11(pkcs11)),
+  ];
+  const found = all.filter((read) => read !== undefined);
+  if (found.length > 1) {
+    throw new KesConfigError(
+      'kesconf: invalid wrapping config: more than one wrapping key specified',
+      { at: ['wrapping'] },
+    );
+  }
+  return found[0]?.();
+}
+
+function requireForWrapping(
+  name: string,
+  needs: Readonly<Record<string, string | undefined>>,
+): void {
+  for (const [what, value] of Object.entries(needs)) {
+    if (!isMissing(value)) continue;
+    throw new KesConfigError(`kesconf: invalid ${name} wrapping key: no ${what} specified`, {
+      at: ['wrapping'],
+    });
+  }
+}
+
+function readAwsKms(settings: AwsKmsSettings): WrappingConfig {
+  requireForWrapping('AWS KMS', { key: settings.key, region: settings.region });
+  return { type: 'aws', settings };
+}
+
+function readGcpKms(settings: GcpKmsSettings): WrappingConfig {
+  requireForWrapping('GCP KMS', { key: settings.key });
+  return { type: 'gcp', settings };
+}
+
+function readAzureKey(settings: AzureKeySettings): WrappingConfig {
+  requireForWrapping('Azure keyvault', { endpoint: settings.endpoint, key: settings.key });
+  return { type: 'azure', settings };
+}
+
+function readPkcs11(settings: Pkcs11Settings): WrappingConfig {
+  const { library, token, pin, key } = settings;
+  requireForWrapping('PKCS#11', { library, token, pin, key });
+  return { type: 'pkcs11', settings };
 }

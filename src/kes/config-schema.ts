@@ -6,6 +6,14 @@ import { z } from 'zod';
 
 const text = z.string().optional();
 const texts = z.array(z.string()).optional();
+const awsCredentials = z.object({ accesskey: text, secretkey: text, token: text }).optional();
+const gcpCredentials = z
+  .object({ client_email: text, client_id: text, private_key_id: text, private_key: text })
+  .optional();
+const azureCredentials = z
+  .object({ tenant_id: text, client_id: text, client_secret: text })
+  .optional();
+const azureIdentity = z.object({ client_id: text }).optional();
 const clientTls = z.object({ key: text, cert: text, ca: text }).optional();
 
 const keyStoreSchema = z.object({
@@ -55,14 +63,7 @@ const keyStoreSchema = z.object({
           project_id: text,
           endpoint: text,
           scopes: texts,
-          credentials: z
-            .object({
-              client_email: text,
-              client_id: text,
-              private_key_id: text,
-              private_key: text,
-            })
-            .optional(),
+          credentials: gcpCredentials,
         })
         .optional(),
     })
@@ -74,7 +75,7 @@ const keyStoreSchema = z.object({
           endpoint: text,
           region: text,
           kmskey: text,
-          credentials: z.object({ accesskey: text, secretkey: text, token: text }).optional(),
+          credentials: awsCredentials,
         })
         .optional(),
     })
@@ -84,10 +85,8 @@ const keyStoreSchema = z.object({
       keyvault: z
         .object({
           endpoint: text,
-          credentials: z
-            .object({ tenant_id: text, client_id: text, client_secret: text })
-            .optional(),
-          managed_identity: z.object({ client_id: text }).optional(),
+          credentials: azureCredentials,
+          managed_identity: azureIdentity,
         })
         .optional(),
     })
@@ -105,6 +104,42 @@ const keyStoreSchema = z.object({
         .optional(),
     })
     .optional(),
+  kmip: z
+    .object({
+      endpoint: text,
+      version: text,
+      credentials: z.object({ username: text, password: text }).optional(),
+      tls: clientTls,
+    })
+    .optional(),
+});
+
+const wrappingSchema = z.object({
+  aws: z
+    .object({
+      kms: z
+        .object({ key: text, region: text, endpoint: text, credentials: awsCredentials })
+        .optional(),
+    })
+    .optional(),
+  gcp: z
+    .object({
+      kms: z.object({ key: text, endpoint: text, credentials: gcpCredentials }).optional(),
+    })
+    .optional(),
+  azure: z
+    .object({
+      keyvault: z
+        .object({
+          endpoint: text,
+          key: text,
+          credentials: azureCredentials,
+          managed_identity: azureIdentity,
+        })
+        .optional(),
+    })
+    .optional(),
+  pkcs11: z.object({ library: text, token: text, pin: text, key: text }).optional(),
 });
 
 const policySchema = z
@@ -131,13 +166,28 @@ export const configFileSchema = z.object({
     .optional(),
   policy: z.record(z.string(), policySchema).optional(),
   cache: z
-    .object({ expiry: z.object({ any: text, unused: text, offline: text }).optional() })
+    .object({
+      expiry: z.object({ any: text, unused: text, offline: text }).optional(),
+      revalidate: text,
+    })
     .optional(),
   api: z.record(z.string(), z.object({ skip_auth: text, timeout: text }).optional()).optional(),
   log: z.object({ error: text, audit: text }).optional(),
   keys: z.union([z.array(z.object({ name: text })), z.record(z.string(), z.unknown())]).optional(),
   keystore: keyStoreSchema.optional(),
+  wrapping: wrappingSchema.optional(),
+  known_keys: text,
+  audit: z
+    .object({
+      file: text,
+      mode: text,
+      key: text,
+      checkpoint: z.object({ lines: text, interval: text }).optional(),
+    })
+    .optional(),
+  peers: z.object({ endpoints: texts, identities: texts, api_key: text, ca: text }).optional(),
 });
 
 export type ConfigFile = z.infer<typeof configFileSchema>;
 export type KeyStoreSection = z.infer<typeof keyStoreSchema>;
+export type WrappingSection = z.infer<typeof wrappingSchema>;

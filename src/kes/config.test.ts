@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { checkPatterns, type KesConfig, parseKesConfig, readAddress } from './config.ts';
+import { type KesConfig, parseKesConfig, parseKesConfigFile, readAddress } from './config.ts';
+import { refuseUselessDenies } from './config-policy.ts';
+import { KesConfigError } from './config-yaml.ts';
 import { formatDuration, parseDurationMs } from './duration.ts';
 import { formatLogLevel, parseLogLevel } from './log-level.ts';
 
@@ -52,6 +54,7 @@ function assertConfig(config: KesConfig, expected: Expected): void {
       anyMs: cache.any * 1000,
       unusedMs: cache.unused * 1000,
       offlineMs: cache.offline * 1000,
+      revalidateMs: 500,
     });
   }
   for (const [path, api] of Object.entries(expected.api ?? {})) {
@@ -102,6 +105,7 @@ test('the cache has the documented defaults', () => {
     anyMs: 300_000,
     unusedMs: 30_000,
     offlineMs: 0,
+    revalidateMs: 500,
   });
 });
 
@@ -136,20 +140,107 @@ test('malformed text is refused with its place', () => {
   }
 });
 
-test('a deny that looks like a glob is refused, an allow gets a warning', () => {
-  const policy = {
-    name: 'p',
-    identities: [],
-    allow: ['/v1/key/*/x', '/v1/key/create/*'],
-    deny: [],
-  };
-  assert.equal(checkPatterns([policy]).length, 1);
-  for (const pattern of [
-    '/v1/key/*/my-key-internal',
-    '/v1/key/create/a?',
-    '/v1/key/create/[a-z]',
-  ]) {
-    assert.throws(() => checkPatterns([{ ...policy, deny: [pattern] }]), /would protect nothing/);
+const globs = ['/v1/key/*/my-key-internal', '/v1/key/create/a?', '/v1/key/create/[a-z]'];
+
+test('a deny that looks like a glob is refused, in a file and on its own', () => {
+  for (const pattern of globs) {
+    const policy = { name: 'p', identities: [], allow: [], deny: [pattern] };
+    assert.throws(() => refuseUselessDenies([policy]), /would protect nothing/);
+    const yaml = `${base}policy:\n  p:\n    deny:\n      - ${JSON.stringify(pattern)}\n`;
+    assert.throws(() => parseKesConfig(yaml, {}), { line: 12, message: /would protect nothing/ });
+  }
+});
+
+/** The warnings of the base configuration with more members. */
+function warningsOf(more: string): string[] {
+  const { warnings } = parseKesConfigFile(base + more, {});
+  return warnings.map(({ line, message }) => `${line}: ${message}`);
+}
+
+test('patterns that mean nothing get a warning with their line', () => {
+  const patterns = [
+    '/v1/key/create/*',
+    '/v1/key/create/my-key',
+    '/v1/key/*',
+    '*',
+    '/v1/status',
+    '/v1/key/list',
+    '/v1/kye/create/*',
+    '/v1/status/*',
+    '/v1/key/*/x',
+  ];
+  const rows = patterns.map((pattern) => `      - '${pattern}'\n`).join('');
+  assert.deepEqual(warningsOf(`policy:\n  p:\n    allow:\n${rows}`), [
+    "17: policy 'p': allow pattern '/v1/key/list' matches no route of this service: GET /v1/api lists them",
+    "18: policy 'p': allow pattern '/v1/kye/create/*' matches no route of this service: GET /v1/api lists them",
+    "19: policy 'p': allow pattern '/v1/status/*' matches no route of this service: GET /v1/api lists them",
+    "20: policy 'p': allow pattern '/v1/key/*/x' matches only itself: '*' is a wildcard only at the end, '?' and '[' never are",
+  ]);
+  const [deny] = warningsOf("policy:\n  p:\n    deny: ['/v1/key/decrpyt/*']\n");
+  assert.match(
+    deny ?? '',
+    /^11: policy 'p': deny pattern '\/v1\/key\/decrpyt\/\*' matches no route/,
+  );
+});
+
+test('members that no setting has are ignored with a warning that names the nearest', () => {
+  assert.deepEqual(
+    warningsOf(
+      'polcy: {}\npolicy:\n  p:\n    denny: [a]\n    identites: [x]\napi:\n  /v1/redy:\n    skip_auth: true\nlog:\n  zebra: 1\nkeys:\n  - name: a\n    nmae: b\n',
+    ),
+    [
+      "9: member 'polcy' is not known and is ignored: did you mean 'policy'?",
+      "12: member 'policy.p.denny' is not known and is ignored: did you mean 'deny'?",
+      "13: member 'policy.p.identites' is not known and is ignored: did you mean 'identities'?",
+      "15: api path '/v1/redy' is ignored: no route has it: did you mean '/v1/ready'?",
+      "18: member 'log.zebra' is not known and is ignored",
+      "21: member 'keys.0.nmae' is not known and is ignored: did you mean 'name'?",
+    ],
+  );
+  assert.deepEqual(warningsOf(''), []);
+});
+
+test('what is wrong is blamed on its line', () => {
+  const cases: [string, number | undefined, RegExp][] = [
+    ['version: v1\nadmin:\n  identity: ""\n', 3, /no admin identity/],
+    ['admin:\n  identity: x\ntls:\n  cert: c\n', 3, /no private key/],
+    ['admin:\n  identity: x\n', undefined, /no private key/],
+    [`${base}address: 1.2.3.4\n`, 9, /expected IP:PORT/],
+    [`${base}address: host:1\n`, 9, /not a valid IP/],
+    [`${base}cache:\n  expiry:\n    unused: 5\n`, 11, /is not a duration/],
+    [`${base}cache:\n  expiry:\n    unused: -5s\n`, 11, /invalid cache unused expiry '-5s'/],
+    [`${base}api:\n  /v1/status:\n    skip_auth: maybe\n`, 11, /invalid skip_auth/],
+    [`${base}api:\n  /v1/status:\n    timeout: -1s\n`, 11, /invalid timeout/],
+    [`${base}log:\n  audit: loud\n`, 10, /invalid log level 'LOUD'/],
+    [`${base}keys:\n  - name: ok\n  - name: not.ok\n`, 11, /key name 'not\.ok' is empty, too long/],
+    [`${base}keys:\n  - name: ok\n  - name: ok\n`, 11, /defined multiple times/],
+    [`${base}keys:\n  - nam: ok\n`, 10, /key name '' is empty/],
+    [`${base}policy:\n  p:\n    deny: /v1/x\n`, 11, /policy\.p\.deny: write a list here/],
+    [`${base}policy:\n  p:\n    deny: {a: b}\n`, 11, /policy\.p\.deny: write a list here/],
+    [`${base}policy:\n  - p\n`, 9, /policy: write members here/],
+    [`${base}log: on\n`, 9, /log: write members here/],
+    [`${base}address: [a]\n`, 9, /address: write one value here/],
+    [
+      `${base}policy:\n  a: {identities: [x]}\n  b:\n    identities:\n      - x\n`,
+      13,
+      /already has/,
+    ],
+    [base.replace('path: p', 'path:'), 7, /no path specified/],
+    [base.replace('fs:\n    path: p', 'vault:\n    endpoint: e'), 7, /no authentication method/],
+    [`${base}audit:\n  file: a\n  mode: slack\n`, 11, /neither 'strict' nor/],
+    [`${base}peers:\n  endpoints: [e]\n`, 9, /no api_key/],
+    ['version: v1\ntls:\n  key: 1\n  key: 2\n', 4, /Map keys must be unique/],
+  ];
+  for (const [yaml, line, message] of cases) {
+    assert.throws(
+      () => parseKesConfig(yaml, {}),
+      (error: Error) => {
+        assert.ok(error instanceof KesConfigError);
+        assert.match(error.message, message);
+        assert.equal(error.line, line, error.message);
+        return true;
+      },
+    );
   }
 });
 

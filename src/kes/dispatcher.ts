@@ -1,13 +1,15 @@
 // The life of a request, in this order: find the route, check the method, cap the body, set the deadline,
 // establish who asks, decide whether they may, and only then run the handler. So a caller without
 // permission never learns whether a name is valid or exists. Every request to a known route is audited.
+// What was decided under an older configuration is decided again: when a body came in slowly, and for log
+// streams, which end when their reader may no longer read.
 
 import type { Log } from '../base/log.ts';
 import type { KeyService } from '../keys/key-service.ts';
 import { kesErrors, type KesRouteName } from '../wire/kes.ts';
-import type { AuditLog } from './audit.ts';
+import type { AuditFacts, AuditLog } from './audit.ts';
 import { answerError, KesHttpError } from './errors.ts';
-import { errorReply, type KesReply, type KesRequest } from './exchange.ts';
+import { errorReply, type KesHandle, type KesReply, type KesRequest } from './exchange.ts';
 import type { Peer } from './identity.ts';
 import type { KesMetrics } from './metrics.ts';
 import type { Authorizer, NamedPolicy } from './policy.ts';
@@ -27,6 +29,7 @@ export type KesState = {
 };
 
 export type KesContext = {
+  /** The state by which the call was allowed; the newest one once the body is read. */
   readonly state: KesState;
   readonly route: KesRoute;
   /** Percent-decoded, without query. */
@@ -36,8 +39,10 @@ export type KesContext = {
   readonly identity: string;
   readonly ip: string;
   readonly deps: DispatcherDeps;
-  /** The body, as much of it as the route reads. */
+  /** The body, as much of it as the route reads. Rejects when the call is no longer allowed by then. */
   readBody(): Promise<Buffer>;
+  /** Adds to what the audit log says about the call. */
+  note(facts: AuditFacts): void;
   readonly request: KesRequest;
 };
 
@@ -53,6 +58,13 @@ export type DispatcherDeps = {
   readonly nowMs: () => number;
 };
 
+export type Dispatcher = {
+  /** Answers every request; never rejects. */
+  readonly handle: KesHandle;
+  /** To be called when another state took the place of the last: ends streams it does not allow. */
+  recheck(): void;
+};
+
 const pageNotFound: KesReply = {
   status: 404,
   contentType: 'text/plain; charset=utf-8',
@@ -60,88 +72,219 @@ const pageNotFound: KesReply = {
   headers: { 'x-content-type-options': 'nosniff' },
 };
 
-/** The function that answers every request. It never rejects. */
-export function createDispatcher(deps: DispatcherDeps): (request: KesRequest) => Promise<KesReply> {
-  return async (request) => {
-    const state = deps.state();
-    const match = state.routes.match(request.target);
-    if (match.kind === 'redirect') {
-      return { status: 301, headers: { location: match.location } };
-    }
-    if (match.kind === 'none' || deps.handlers[match.route.name] === undefined) return pageNotFound;
-    return serve(deps, { state, request, match });
+export function createDispatcher(deps: DispatcherDeps): Dispatcher {
+  const streams = new Set<OpenStream>();
+  return {
+    handle: async (request) => {
+      const state = deps.state();
+      const match = state.routes.match(request.target);
+      if (match.kind === 'redirect') {
+        return { status: 301, headers: { location: match.location } };
+      }
+      if (match.kind === 'none') return pageNotFound;
+      const handler = deps.handlers[match.route.name];
+      if (handler === undefined) return pageNotFound;
+      const call = new Call(deps, { state, request, match });
+      const reply = await serve(call, handler);
+      return reply.stream === undefined ? reply : watched(reply, call, streams);
+    },
+    recheck: () => {
+      for (const each of streams) each.recheck();
+    },
+  };
+}
+
+type OpenStream = { readonly recheck: () => void };
+
+/** The reply with a stream that ends when its reader may no longer read. */
+function watched(reply: KesReply, call: Call, streams: Set<OpenStream>): KesReply {
+  const { stream } = reply;
+  if (stream === undefined) return reply;
+  return {
+    ...reply,
+    stream: (write, end) => {
+      const recheck = () => {
+        if (!call.isStillAllowed()) end();
+      };
+      const open = { recheck };
+      streams.add(open);
+      const stop = stream(write, end);
+      recheck();
+      return () => {
+        streams.delete(open);
+        stop();
+      };
+    },
   };
 }
 
 type Matched = { readonly route: KesRoute; readonly path: string; readonly resource: string };
 
-async function serve(
-  deps: DispatcherDeps,
-  given: { readonly state: KesState; readonly request: KesRequest; readonly match: Matched },
-): Promise<KesReply> {
-  const { state, request, match } = given;
-  const { route, path } = match;
+/** One request to a known route, and what is known about it so far. */
+class Call implements KesContext {
+  readonly deps: DispatcherDeps;
+  readonly request: KesRequest;
+  readonly path: string;
+  readonly resource: string;
+  state: KesState;
+  route: KesRoute;
+  peer: Peer;
+  isAllowed = false;
+  /** Why policy refused the call. */
+  refusal: string | undefined;
+  facts: AuditFacts | undefined;
+
+  constructor(
+    deps: DispatcherDeps,
+    given: { readonly state: KesState; readonly request: KesRequest; readonly match: Matched },
+  ) {
+    this.deps = deps;
+    this.request = given.request;
+    this.path = given.match.path;
+    this.resource = given.match.resource;
+    this.state = given.state;
+    this.route = given.match.route;
+    this.peer = given.request.peer;
+  }
+
+  get identity(): string {
+    return identityIn(this.peer);
+  }
+
+  get ip(): string {
+    return this.peer.ip;
+  }
+
+  note(facts: AuditFacts): void {
+    this.facts = { ...this.facts, ...facts };
+  }
+
+  async readBody(): Promise<Buffer> {
+    const { bodyBytes } = this.request;
+    const { maxBodyBytes } = this.route;
+    const limit = bodyBytes < 0 ? maxBodyBytes : Math.min(bodyBytes, maxBodyBytes);
+    const body = await this.request.readBody(limit);
+    if (this.deps.state() === this.state) return body;
+    try {
+      this.#authorizeAgain();
+      return body;
+    } catch (error) {
+      body.fill(0);
+      throw error;
+    }
+  }
+
+  /** Whether the newest state allows the call, for the caller it was allowed for. */
+  isStillAllowed(): boolean {
+    try {
+      if (this.deps.state() !== this.state) this.#authorizeAgain();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #authorizeAgain(): void {
+    const { identity } = this;
+    this.isAllowed = false;
+    this.state = this.deps.state();
+    this.route = this.state.routes.find(this.route.name) ?? this.route;
+    this.authorize();
+    if (this.identity !== identity) throw notAllowed();
+  }
+
+  /** Finds out who asks, and throws `KesHttpError` unless they may. */
+  authorize(): void {
+    const { route, state, path } = this;
+    if (route.auth === 'none') return;
+    this.peer = state.resolvePeer(this.request.peer, this.request);
+    if (route.auth === 'policy') {
+      if ('problem' in this.peer) throw new KesHttpError(400, this.peer.problem);
+      const { isAllowed, reason } = state.authorizer.decide(this.peer.identity, path);
+      if (!isAllowed) {
+        this.refusal = reason;
+        const who = { 'req.path': path, 'req.identity': this.peer.identity };
+        this.deps.log.debug('request denied', { ...who, reason });
+        throw notAllowed();
+      }
+    }
+    this.isAllowed = true;
+  }
+}
+
+function notAllowed(): KesHttpError {
+  return new KesHttpError(kesErrors.notAllowed.status, kesErrors.notAllowed.message);
+}
+
+/** Routes after which something is different: whoever asked has to hear that, audited or not. */
+const changes: ReadonlySet<KesRouteName> = new Set([
+  'key-create',
+  'key-import',
+  'key-delete',
+  'key-disable',
+  'key-enable',
+  'key-rotate',
+  'key-destroy',
+  'key-cancel',
+  'key-accept',
+]);
+
+async function serve(call: Call, handler: KesHandler): Promise<KesReply> {
+  const { deps, request, route } = call;
   const timeMs = deps.nowMs();
   const start = performance.now();
-  let peer = request.peer;
   let isCounted = false;
-  const deadline =
-    route.timeoutMs > 0 ? setTimeout(() => request.drop(), route.timeoutMs) : undefined;
+  if (route.timeoutMs > 0) request.dropAfter(route.timeoutMs);
   let reply: KesReply;
+  let reason: string | undefined;
   try {
     checkMethod(route, request.method);
-    if (route.auth !== 'none') {
-      peer = state.resolvePeer(peer, request);
-      authorize(deps, { state, route, path, peer });
-      isCounted = route.isCounted;
-      if (isCounted) deps.metrics.begin();
-    }
-    reply = await handlerOf(deps, route)(contextOf(deps, given, peer));
+    call.authorize();
+    isCounted = route.isCounted && route.auth !== 'none';
+    if (isCounted) deps.metrics.begin();
+    reply = await handler(call);
   } catch (error) {
-    reply = toReply(deps, error, { route, path });
-  } finally {
-    clearTimeout(deadline);
+    const answer = toReply(call, error);
+    reply = answer.reply;
+    reason = answer.message;
   }
   const durationMs = performance.now() - start;
   if (isCounted) deps.metrics.end(reply.status, durationMs);
-  const identity = identityIn(peer);
-  const { method } = request;
-  deps.audit.record({
-    timeMs,
-    method,
-    path,
-    identity,
-    ip: peer.ip,
-    status: reply.status,
-    durationMs,
-  });
+  try {
+    const recorded = deps.audit.record(eventOf(call, { timeMs, durationMs, reply, reason }));
+    if (recorded !== undefined) await recorded;
+  } catch (error) {
+    deps.log.error('the audit log cannot be written', { error: (error as Error).message });
+    const isMade = reply.status === 200 && changes.has(route.name);
+    const text = 'the audit log cannot be written';
+    return errorReply(500, isMade ? `the change was made, but ${text}` : text);
+  }
   return reply;
 }
 
-function handlerOf(deps: DispatcherDeps, route: KesRoute): KesHandler {
-  const handler = deps.handlers[route.name];
-  if (handler === undefined) throw new KesHttpError(404, 'not found');
-  return handler;
-}
-
-function contextOf(
-  deps: DispatcherDeps,
-  given: { readonly state: KesState; readonly request: KesRequest; readonly match: Matched },
-  peer: Peer,
-): KesContext {
-  const { request, state, match } = given;
-  const { maxBodyBytes } = match.route;
-  const limit = request.bodyBytes < 0 ? maxBodyBytes : Math.min(request.bodyBytes, maxBodyBytes);
+function eventOf(
+  call: Call,
+  outcome: {
+    readonly timeMs: number;
+    readonly durationMs: number;
+    readonly reply: KesReply;
+    readonly reason: string | undefined;
+  },
+) {
+  const { timeMs, durationMs, reply } = outcome;
+  const why = call.refusal ?? outcome.reason;
   return {
-    state,
-    route: match.route,
-    path: match.path,
-    resource: match.resource,
-    identity: identityIn(peer),
-    ip: peer.ip,
-    deps,
-    request,
-    readBody: () => request.readBody(limit),
+    timeMs,
+    method: call.request.method,
+    path: call.path,
+    identity: call.identity,
+    ip: call.ip,
+    status: reply.status,
+    durationMs,
+    operation: call.route.name,
+    isAllowed: call.isAllowed || call.route.auth === 'none',
+    ...(why === undefined ? {} : { reason: why }),
+    ...call.facts,
   };
 }
 
@@ -164,42 +307,19 @@ export function identityIn(peer: Peer): string {
   return 'identity' in peer ? peer.identity : '';
 }
 
-function authorize(
-  deps: DispatcherDeps,
-  asked: {
-    readonly state: KesState;
-    readonly route: KesRoute;
-    readonly path: string;
-    readonly peer: Peer;
-  },
-): void {
-  if (asked.route.auth !== 'policy') return;
-  if ('problem' in asked.peer) throw new KesHttpError(400, asked.peer.problem);
-  const decision = asked.state.authorizer.decide(asked.peer.identity, asked.path);
-  if (decision.isAllowed) return;
-  deps.log.debug('request denied', {
-    'req.path': asked.path,
-    'req.identity': asked.peer.identity,
-    reason: decision.reason,
-  });
-  throw new KesHttpError(kesErrors.notAllowed.status, kesErrors.notAllowed.message);
-}
-
 function toReply(
-  deps: DispatcherDeps,
+  call: Call,
   error: unknown,
-  at: { readonly route: KesRoute; readonly path: string },
-): KesReply {
-  const { answer, isLogged } = answerError(error, at.route.name);
+): { readonly reply: KesReply; readonly message: string } {
+  const { answer, isLogged } = answerError(error, call.route.name);
+  const { message } = answer;
   if (isLogged) {
-    deps.log.error(answer.message, {
-      'req.path': at.path,
-      error: (error as Error).message,
-    });
+    const text = error instanceof Error ? error.message : String(error);
+    call.deps.log.error(message, { 'req.path': call.path, error: text });
   }
   const headers =
     error instanceof WrongMethodError
       ? { accept: error.expected, allow: error.expected }
       : undefined;
-  return errorReply(answer.status, answer.message, headers);
+  return { reply: errorReply(answer.status, message, headers), message };
 }

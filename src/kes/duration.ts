@@ -1,5 +1,7 @@
 // Durations as configuration files write them: `5m0s`, `1h30m`, `250ms`.
 
+import { type ConfigPath, KesConfigError } from './config-yaml.ts';
+
 const unitMs: Readonly<Record<string, number>> = {
   ns: 1e-6,
   us: 1e-3,
@@ -22,6 +24,15 @@ export function parseDurationMs(text: string): number | undefined {
     total += Number(number) * (unitMs[unit ?? ''] ?? 0);
   }
   return sign * total;
+}
+
+/** Milliseconds of a duration in a configuration. Throws `KesConfigError`, blaming the member `at`. */
+export function readDuration(text: string, at: ConfigPath): number {
+  const ms = parseDurationMs(text.trim());
+  if (ms !== undefined) return ms;
+  throw new KesConfigError(`kesconf: '${text}' is not a duration: write it like 30s or 5m0s`, {
+    at,
+  });
 }
 
 /** A duration as text, the way it appears in messages: `-1s`, `1m30s`, `1.5s`, `300ms`. */

@@ -20,6 +20,11 @@ const fixedAnswers: Readonly<Partial<Record<KeyErrorCode, ErrorAnswer>>> = {
   exists: kesErrors.keyExists,
   'not-found': kesErrors.keyNotFound,
   disabled: kesErrors.keyDisabled,
+  scheduled: kesErrors.keyScheduled,
+  destroyed: kesErrors.keyDestroyed,
+  replaced: kesErrors.keyReplaced,
+  'name-destroyed': kesErrors.nameDestroyed,
+  'too-many-versions': { status: 409, message: 'key has as many versions as it can have' },
   'not-authentic': kesErrors.decrypt,
   'no-hmac-key': { status: 409, message: 'key does not support HMAC' },
 };
@@ -37,6 +42,11 @@ const troubleTexts: Readonly<Partial<Record<KesRouteName, { store: string; own?:
   'key-hmac': { store: 'failed to read key' },
   'key-disable': { store: 'failed to disable key' },
   'key-enable': { store: 'failed to enable key' },
+  'key-rotate': { store: 'failed to rotate key', own: 'failed to rotate key' },
+  'key-rewrap': { store: 'failed to read key', own: 'failed to rewrap ciphertext' },
+  'key-destroy': { store: 'failed to destroy key' },
+  'key-cancel': { store: 'failed to cancel the destruction of the key' },
+  'key-accept': { store: 'failed to read key' },
 };
 
 /** The answer to an error of a route. `isLogged`: the operator should see the error itself. */

@@ -11,19 +11,25 @@ export type KesRequest = {
   readonly bodyBytes: number;
   /** Every value of a header, in order. */
   headers(name: string): readonly string[];
-  /** Up to `maxBytes` of the body; what is beyond is never read. Rejects when the sender goes away. */
+  /**
+   * Up to `maxBytes` of the body; what is beyond is never read. Rejects when the sender goes away, and with
+   * `KesHttpError` 503 when bodies already take all the memory they may.
+   */
   readBody(maxBytes: number): Promise<Buffer>;
-  /** Ends the request without an answer: the deadline has passed. */
-  drop(): void;
+  /** Cuts the request off, whatever state it is in, unless its answer is wholly sent by then. */
+  dropAfter(ms: number): void;
 };
+
+/** Lines until the peer leaves or `end` is called. Given the line writer, returns what ends it. */
+export type KesStream = (write: (line: string) => void, end: () => void) => () => void;
 
 export type KesReply = {
   readonly status: number;
   readonly contentType?: string;
   readonly body?: string | Buffer;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Instead of `body`: lines until the peer leaves. Given the line writer, returns what ends it. */
-  readonly stream?: (write: (line: string) => void) => () => void;
+  /** Instead of `body`. */
+  readonly stream?: KesStream;
 };
 
 export type KesHandle = (request: KesRequest) => Promise<KesReply>;

@@ -3,7 +3,7 @@
 
 import { availableParallelism, cpus } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
 
 type CodeCounter = { readonly name: string; readonly help: string; counter?: Counter };
 
@@ -12,6 +12,8 @@ const responseBounds = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 3, 5, 10];
 /** Counts requests and events. `nowMs` only ever grows. */
 export class KesMetrics {
   readonly #registry = new Registry();
+  /** The same metrics in the other format. */
+  readonly #open = new Registry<OpenMetricsContentType>();
   readonly #codes: { success: CodeCounter; error: CodeCounter; failure: CodeCounter };
   readonly #byCode = new Map<number, { inc(): void }>();
   readonly #active: Gauge;
@@ -19,7 +21,8 @@ export class KesMetrics {
   readonly #events: { readonly error: Counter; readonly audit: Counter };
 
   constructor(deps: { readonly nowMs: () => number }) {
-    const registers = [this.#registry];
+    this.#open.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+    const registers = this.#registries;
     this.#codes = {
       success: { name: 'kes_http_request_success', help: 'Requests that succeeded (2xx).' },
       error: { name: 'kes_http_request_error', help: 'Requests that failed by the client (4xx).' },
@@ -53,7 +56,7 @@ export class KesMetrics {
           this.set(read());
         },
       });
-      this.#registry.registerMetric(gauge);
+      for (const registry of registers) registry.registerMetric(gauge);
     }
   }
 
@@ -83,10 +86,15 @@ export class KesMetrics {
     this.#events[kind].inc();
   }
 
-  /** The exposition, text format 0.0.4. */
-  async text(): Promise<{ readonly contentType: string; readonly body: string }> {
-    const body = await this.#registry.metrics();
-    return { contentType: 'text/plain; version=0.0.4; charset=utf-8', body };
+  get #registries(): Registry[] {
+    // The types tell the two formats apart; at run time they are one class.
+    return [this.#registry, this.#open as unknown as Registry];
+  }
+
+  /** The exposition in the format that an Accept header prefers: text 0.0.4, or OpenMetrics 1.0. */
+  async text(accept = ''): Promise<{ readonly contentType: string; readonly body: string }> {
+    const registry = prefersOpenMetrics(accept) ? this.#open : this.#registry;
+    return { contentType: registry.contentType, body: await registry.metrics() };
   }
 
   #counterOf(status: number): { inc(): void } {
@@ -97,10 +105,26 @@ export class KesMetrics {
       name,
       help,
       labelNames: ['code'],
-      registers: [this.#registry],
+      registers: this.#registries,
     });
     return family.counter.labels(String(status));
   }
+}
+
+/** Whether a client asks for OpenMetrics, and not less than for the text format. */
+function prefersOpenMetrics(accept: string): boolean {
+  const weightOf = (type: string) => {
+    const weights = accept.split(',').flatMap((item) => {
+      const [name = '', ...parameters] = item.split(';').map((part) => part.trim().toLowerCase());
+      if (name !== type) return [];
+      if (parameters.some((each) => /^version=(?!0\.0\.[14]$|1\.0\.0$)/.test(each))) return [];
+      const weight = parameters.find((each) => each.startsWith('q='))?.slice(2);
+      return [weight === undefined ? 1 : Number(weight)];
+    });
+    return Math.max(0, ...weights.filter(Number.isFinite));
+  };
+  const open = weightOf('application/openmetrics-text');
+  return open > 0 && open >= weightOf('text/plain');
 }
 
 function systemGauges(uptimeMs: () => number): [string, string, () => number][] {

@@ -59,3 +59,29 @@ test('nobody is the admin when the admin is switched off, not even a peer withou
   const authorizer = new Authorizer({ admin: '', policies: [] });
   assert.equal(authorizer.decide('', '/v1/status').isAllowed, false);
 });
+
+test('a peer may tell of changes and nothing else, whatever its policy', () => {
+  const policies = [{ name: 'p', allow: ['/v1/status'], deny: ['/v1/peer/*'], identities: ['b'] }];
+  const authorizer = new Authorizer({ admin: 'x', policies, peers: ['a', 'b'] });
+  for (const peer of ['a', 'b']) {
+    assert.equal(authorizer.decide(peer, '/v1/peer/changed/my-key').isAllowed, true);
+    assert.equal(authorizer.decide(peer, '/v1/key/decrypt/my-key').isAllowed, false);
+  }
+  assert.equal(authorizer.decide('b', '/v1/status').isAllowed, true);
+  assert.equal(authorizer.decide('c', '/v1/peer/changed/my-key').isAllowed, false);
+  assert.equal(authorizer.decide('', '/v1/peer/changed/my-key').isAllowed, false);
+});
+
+test('what is remembered of one policy is never taken for another, whatever their names', () => {
+  const authorizer = new Authorizer({
+    admin: 'disabled',
+    policies: [
+      { name: 'a', allow: ['/x y'], deny: [], identities: ['one'] },
+      { name: 'a /x', allow: ['*'], deny: ['y'], identities: ['two'] },
+    ],
+  });
+  // Name and path together read `a /x y` for both.
+  assert.equal(authorizer.decide('one', '/x y').isAllowed, true);
+  assert.equal(authorizer.decide('two', 'y').isAllowed, false);
+  assert.equal(authorizer.decide('one', '/x y').isAllowed, true);
+});

@@ -44,15 +44,26 @@ export type Decision = { readonly isAllowed: boolean; readonly reason: string };
 const decisionsMax = 10_000;
 /** Longer than any path of a route with a valid name. */
 const rememberedPathMax = 128;
+/** What other nodes of the same key store may do without a policy. */
+const peerPrefix = '/v1/peer/changed/';
 
 /** Decides for identities; remembers what it decided. Immutable: a reload makes a new one. */
 export class Authorizer {
   readonly #admin: string;
+  readonly #peers: ReadonlySet<string>;
   readonly #policies = new Map<string, NamedPolicy>();
-  readonly #decisions = new Map<string, Decision>();
+  /** By policy, then by path: no text of one can pass for a part of the other. */
+  readonly #decisions = new Map<NamedPolicy, Map<string, Decision>>();
+  #remembered = 0;
 
-  constructor(options: { readonly admin: string; readonly policies: Iterable<NamedPolicy> }) {
+  /** `peers` are the other nodes: besides what a policy gives them, they may say that keys changed. */
+  constructor(options: {
+    readonly admin: string;
+    readonly policies: Iterable<NamedPolicy>;
+    readonly peers?: Iterable<string>;
+  }) {
     this.#admin = options.admin;
+    this.#peers = new Set(options.peers ?? []);
     for (const policy of options.policies) {
       for (const identity of policy.identities) this.#policies.set(identity, policy);
     }
@@ -66,19 +77,32 @@ export class Authorizer {
   decide(identity: string, path: string): Decision {
     if (identity === '') return { isAllowed: false, reason: 'no identity' };
     if (identity === this.#admin) return { isAllowed: true, reason: 'admin' };
+    if (path.startsWith(peerPrefix) && this.#peers.has(identity)) {
+      return { isAllowed: true, reason: 'peer' };
+    }
     const policy = this.#policies.get(identity);
     if (policy === undefined) return { isAllowed: false, reason: 'identity has no policy' };
     return this.#decideBy(policy, path);
   }
 
   #decideBy(policy: NamedPolicy, path: string): Decision {
-    const question = `${policy.name} ${path}`;
-    const known = this.#decisions.get(question);
+    const decisions = this.#decisions.get(policy);
+    const known = decisions?.get(path);
     if (known !== undefined) return known;
     const decision = { isAllowed: allows(policy, path), reason: `policy ${policy.name}` };
     if (path.length > rememberedPathMax) return decision;
-    if (this.#decisions.size >= decisionsMax) this.#decisions.clear();
-    this.#decisions.set(question, decision);
+    this.#remember(policy, path, decision);
     return decision;
+  }
+
+  #remember(policy: NamedPolicy, path: string, decision: Decision): void {
+    if (this.#remembered >= decisionsMax) {
+      this.#decisions.clear();
+      this.#remembered = 0;
+    }
+    const decisions = this.#decisions.get(policy) ?? new Map<string, Decision>();
+    decisions.set(path, decision);
+    this.#decisions.set(policy, decisions);
+    this.#remembered += 1;
   }
 }

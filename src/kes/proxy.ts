@@ -31,17 +31,27 @@ export function createPeerResolver(
   };
 }
 
-/** The certificate in the header values: exactly one, query-escaped PEM. Throws `KesHttpError`. */
+/**
+ * The certificate in the header values: exactly one, query-escaped PEM, and not that of a CA, which is no
+ * client certificate over TLS either. Throws `KesHttpError`.
+ */
 export function forwardedCertificate(values: readonly string[]): X509Certificate {
   const [value] = values;
   if (value === undefined) throw new KesHttpError(400, 'no client certificate is present');
   if (values.length > 1) throw new KesHttpError(400, 'too many client certificates are present');
+  const certificate = readForwarded(value);
+  if (certificate === undefined || certificate.ca) {
+    throw new KesHttpError(400, 'invalid client certificate');
+  }
+  return certificate;
+}
+
+function readForwarded(value: string): X509Certificate | undefined {
   try {
     const pem = decodeURIComponent(value.replace(/\+/g, ' '));
-    if (!/^\s*-----BEGIN CERTIFICATE-----/.test(pem)) throw new RangeError('no PEM');
-    return new X509Certificate(pem);
+    return /^\s*-----BEGIN CERTIFICATE-----/.test(pem) ? new X509Certificate(pem) : undefined;
   } catch {
-    throw new KesHttpError(400, 'invalid client certificate');
+    return undefined;
   }
 }
 

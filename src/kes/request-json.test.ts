@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytesMember, parseMembers, textMember } from './request-json.ts';
+import { bytesMember, parseArray, parseMembers, textMember } from './request-json.ts';
 
 const problem = 'invalid request body';
 const refused = { name: 'KesHttpError', status: 400, message: problem };
@@ -36,5 +36,14 @@ test('byte strings are padded standard base64; missing, null and empty ones are 
   assert.equal(bytes('{"a":"AQ\\r\\nI="}'), '0102');
   for (const text of ['"AQI"', '"AQ I="', '"-_-_"', '"===="', '5', '{}', '"A"', '"=AQI"']) {
     assert.throws(() => bytes(`{"a":${text}}`), refused, text);
+  }
+});
+
+test('an array of objects is read like an object, with rest', () => {
+  const items = (text: string) => parseArray(Buffer.from(text), problem);
+  assert.deepEqual(items('[]'), []);
+  assert.deepEqual(items(' [{"a":"]"},{}] trailing'), [{ a: ']' }, {}]);
+  for (const text of ['{}', '[1]', '[null]', '[[]]', '["x"]', '[', '[{}', '', 'null']) {
+    assert.throws(() => items(text), refused, text);
   }
 });

@@ -14,11 +14,23 @@ export function parseMembers(body: Buffer, problem: string): JsonMembers {
   return value as JsonMembers;
 }
 
+/** The objects of a body that is an array of them. Throws `KesHttpError` 400 with the given text. */
+export function parseArray(body: Buffer, problem: string): JsonMembers[] {
+  const value = parseFirstValue(body.toString('utf8'), problem);
+  if (!Array.isArray(value)) throw new KesHttpError(400, problem);
+  return value.map((item: unknown) => {
+    if (typeof item !== 'object' || item === null || Array.isArray(item)) {
+      throw new KesHttpError(400, problem);
+    }
+    return item as JsonMembers;
+  });
+}
+
 function parseFirstValue(text: string, problem: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    const end = endOfFirstObject(text);
+    const end = endOfFirstValue(text);
     if (end === undefined) throw new KesHttpError(400, problem);
     try {
       return JSON.parse(text.slice(0, end));
@@ -28,8 +40,8 @@ function parseFirstValue(text: string, problem: string): unknown {
   }
 }
 
-/** Where the object that a text begins with ends; undefined when it does not end. */
-function endOfFirstObject(text: string): number | undefined {
+/** Where the object or array that a text begins with ends; undefined when it does not end. */
+function endOfFirstValue(text: string): number | undefined {
   let depth = 0;
   let inString = false;
   for (let index = text.search(/\S/); index >= 0 && index < text.length; index += 1) {
@@ -40,7 +52,7 @@ function endOfFirstObject(text: string): number | undefined {
     } else if (char === '"') inString = true;
     else if (char === '{' || char === '[') depth += 1;
     else if (char === '}' || char === ']') depth -= 1;
-    if (depth === 0 && !inString) return char === '}' ? index + 1 : undefined;
+    if (depth === 0 && !inString) return char === '}' || char === ']' ? index + 1 : undefined;
   }
   return undefined;
 }

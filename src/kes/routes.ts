@@ -50,11 +50,11 @@ export class RouteTable {
   #matchClean(path: string): RouteMatch {
     const exact = this.#byPrefix.get(path);
     if (exact !== undefined) return { kind: 'route', route: exact, path, resource: '' };
-    // A resource route is three elements and a slash: /v1/key/create/
-    let end = 0;
-    for (let slashes = 0; slashes < 3 && end >= 0; slashes += 1) end = path.indexOf('/', end + 1);
-    const route = end < 0 ? undefined : this.#byPrefix.get(path.slice(0, end + 1));
-    if (route !== undefined) return { kind: 'route', route, path, resource: path.slice(end + 1) };
+    // A resource route is three elements and a slash, or four: /v1/key/create/, /v1/key/bulk/decrypt/
+    const third = endOfElements(path, 3);
+    const found =
+      this.#resourceRoute(path, third) ?? this.#resourceRoute(path, path.indexOf('/', third + 1));
+    if (found !== undefined) return found;
     const withSlash = this.#byPrefix.get(`${path}/`);
     if (withSlash === undefined) return notFound;
     // Listing everything is asked for like this by the SDK; it is served as if it had the slash.
@@ -63,6 +63,18 @@ export class RouteTable {
     }
     return { kind: 'redirect', location: `${encodeURI(path)}/` };
   }
+
+  #resourceRoute(path: string, slash: number): RouteMatch | undefined {
+    const route = slash < 0 ? undefined : this.#byPrefix.get(path.slice(0, slash + 1));
+    return route && { kind: 'route', route, path, resource: path.slice(slash + 1) };
+  }
+}
+
+/** The place of the slash after so many elements; -1 when there are fewer. */
+function endOfElements(path: string, count: number): number {
+  let end = 0;
+  for (let slashes = 0; slashes < count && end >= 0; slashes += 1) end = path.indexOf('/', end + 1);
+  return end;
 }
 
 function withConfig(spec: KesRouteSpec, config: KesApiConfig | undefined): KesRoute {

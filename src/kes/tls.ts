@@ -3,7 +3,12 @@
 import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { getCACertificates, type SecureContextOptions, type TLSSocket } from 'node:tls';
+import {
+  createSecureContext,
+  getCACertificates,
+  type SecureContextOptions,
+  type TLSSocket,
+} from 'node:tls';
 import { openPrivateKey } from '../wire/kes-private-key.ts';
 import type { KesTlsConfig } from './config.ts';
 import { KesConfigError } from './config-yaml.ts';
@@ -34,16 +39,36 @@ export async function loadTls(config: KesTlsConfig): Promise<KesTlsMaterial> {
     throw new KesConfigError(`tls: private key ${config.key} does not belong to ${config.cert}`);
   }
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-  return { key, cert, roots: config.auth === 'on' ? await loadRoots(config.ca) : [] };
+  const roots = config.auth === 'on' ? await loadRoots(config.ca) : [];
+  const material = { key, cert, roots };
+  checkUsable(material, config);
+  return material;
+}
+
+/** Whatever the TLS library does not take must not wait for the first connection. */
+function checkUsable(material: KesTlsMaterial, config: KesTlsConfig): void {
+  try {
+    createSecureContext(secureContextOptions(material, config.auth));
+  } catch (error) {
+    const { reason, message } = error as Error & { reason?: string };
+    throw new KesConfigError(`tls: '${config.cert}' cannot be used: ${reason ?? message}`, {
+      cause: error,
+      at: ['tls', 'cert'],
+    });
+  }
 }
 
 /**
  * Options of the TLS layer. Without verification no roots are given, so that no CA names are advertised:
- * they would make clients withhold a self-signed certificate.
+ * they would make clients withhold a self-signed certificate. With it the roots are given even when there
+ * are none: the TLS library would put its own in their place, and trust everybody these vouch for.
  */
-export function secureContextOptions(material: KesTlsMaterial): SecureContextOptions {
+export function secureContextOptions(
+  material: KesTlsMaterial,
+  auth: KesTlsConfig['auth'],
+): SecureContextOptions {
   const { key, cert, roots } = material;
-  return roots.length === 0 ? { key, cert } : { key, cert, ca: [...roots] };
+  return auth === 'on' ? { key, cert, ca: [...roots] } : { key, cert };
 }
 
 /** Why a finished handshake is not good enough; undefined when it is. */

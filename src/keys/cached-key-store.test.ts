@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CachedKeyStore, type CacheRules, revalidateAfterMs } from './cached-key-store.ts';
 import { type KeyStore, KeyStoreError } from './key-store.ts';
 import { createMasterKey, keyTimeOf } from './master-key.ts';
-import { formatStoredKey, withDisabled } from './stored-key.ts';
+import { changeStoredKey, formatStoredKey } from './stored-key.ts';
 
 const offlineRules = { anyMs: 300_000, unusedMs: 30_000, offlineMs: 0 };
 
@@ -52,7 +52,7 @@ test('concurrent misses of one name share one read', async () => {
   const { fake, cache } = setUp();
   const loads = await Promise.all(Array.from({ length: 10 }, async () => cache.load('a')));
   assert.equal(fake.gets, 1);
-  assert.equal(new Set(loads.map(({ masterKey }) => masterKey)).size, 1);
+  assert.equal(new Set(loads.map(({ key }) => key)).size, 1);
 });
 
 test('an entry is used without the store for half a second, then compared once for all callers', async () => {
@@ -80,17 +80,17 @@ test('a key that another program removed is refused once the entry is half a sec
 test('a key that another program disabled or replaced is seen as it now is', async () => {
   const { values, clock, cache } = setUp();
   const before = await cache.load('a');
-  values.set('a', withDisabled(before.value, true));
+  values.set('a', changeStoredKey(before.value, { kind: 'disable' }));
   clock.now += revalidateAfterMs;
   const after = await cache.load('a');
-  assert.equal(after.masterKey.isDisabled, true);
+  assert.equal(after.key.state, 'disabled');
 });
 
 test('local changes take effect at once', async () => {
   const { cache, values } = setUp();
   const { value } = await cache.load('a');
-  await cache.replace('a', { expected: value, value: withDisabled(value, true) });
-  assert.equal((await cache.load('a')).masterKey.isDisabled, true);
+  await cache.replace('a', { expected: value, value: changeStoredKey(value, { kind: 'disable' }) });
+  assert.equal((await cache.load('a')).key.state, 'disabled');
   await cache.delete('a');
   assert.equal(values.size, 0);
   await assert.rejects(async () => cache.load('a'), notFound);
@@ -105,7 +105,7 @@ test('a read that began before a local change is not kept', async () => {
   const slow = cache.load('a');
   await cache.delete('a');
   open();
-  await slow;
+  await assert.rejects(async () => slow, notFound);
   fake.gate = undefined;
   await assert.rejects(async () => cache.load('a'), notFound);
 });
@@ -121,7 +121,7 @@ test('a comparison that began before a local change does not bring the key back'
   const slow = cache.load('a');
   await cache.delete('a');
   open();
-  await slow;
+  await assert.rejects(async () => slow, notFound);
   fake.gate = undefined;
   await assert.rejects(async () => cache.load('a'), notFound);
 });
@@ -168,6 +168,8 @@ test('with an offline rule keys stay usable that long, and no longer', async () 
   cache.sweep();
   await cache.load('a');
   fake.trouble = new KeyStoreError('failed', 'broken');
+  clock.now += 600;
+  await assert.rejects(async () => cache.recheck('a'), { code: 'failed' });
   await assert.rejects(async () => cache.load('a'), { code: 'failed' });
   fake.trouble = undefined;
   await cache.load('a');

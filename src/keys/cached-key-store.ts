@@ -1,20 +1,25 @@
-// A cache over a key store that never outlives the truth by more than half a second: an entry older than
-// that is compared with the store before it is used, so a key removed, replaced or disabled by another
-// program is refused within a second. What this process changes takes effect at once. Absence and errors
-// are never cached. The one exception is asked for by name: with `offlineMs` set, keys stay usable that
-// long while the store cannot be reached.
+// A cache over a key store that never outlives the truth by a second. An entry is used until half a second
+// after the beginning of its last comparison with the store, then it is compared again before it is used;
+// an answer that took so long that it may be a second old is not used at all. So a key removed, replaced
+// or disabled by another program is refused within a second (later only if the rules say so), and while the store cannot be asked, keys are
+// refused. What this process changes takes effect at once. Absence and errors are never cached, and each
+// key is read once however many callers wait for it. The one exception is asked for by name: with
+// `offlineMs` set, keys stay usable that long while the store cannot be reached.
 
+import { KeyError } from './key-error.ts';
+import { KeyStates } from './key-states.ts';
 import {
   type KeyStore,
+  type KeyStoreChange,
   KeyStoreError,
   type KeyStorePage,
   type KeyStoreStatus,
 } from './key-store.ts';
-import type { MasterKey } from './master-key.ts';
-import { parseStoredKey } from './stored-key.ts';
+import { KnownKeys } from './known-keys.ts';
+import { parseStored, type StoredKey } from './stored-key.ts';
 
-/** A stored key, parsed once. */
-export type CachedKey = { readonly value: string; readonly masterKey: MasterKey };
+/** What a key store holds under a name, parsed once. */
+export type CachedKey = { readonly value: string; readonly key: StoredKey };
 
 export type CacheRules = {
   /** Everything is forgotten this often; 0 for never. */
@@ -23,57 +28,117 @@ export type CacheRules = {
   readonly unusedMs: number;
   /** How long keys stay usable while the store is unreachable; 0 for not at all. */
   readonly offlineMs: number;
+  /**
+   * The oldest an entry may be without asking the store again; 500 when absent. Above 1,000, a revocation by
+   * another node takes effect that much later.
+   */
+  readonly revalidateMs?: number;
 };
 
-/** The oldest an entry may be without asking the store again. */
+export type CacheDeps = {
+  readonly store: KeyStore;
+  readonly rules: CacheRules;
+  /** Counts milliseconds and never goes back, whatever happens to the time of day. */
+  readonly now: () => number;
+  /** Which key each name had; memory of its own when absent. */
+  readonly known?: KnownKeys;
+  /** Told when the store stops answering and when it answers again. */
+  readonly onOffline?: (isOffline: boolean, error?: Error) => void;
+  /** Told once when a name has another key than the one known, until it has that again or is accepted. */
+  readonly onReplaced?: (error: KeyError) => void;
+  /** Calls back after `ms`; the result cancels that. `setTimeout` when absent. */
+  readonly after?: (ms: number, call: () => void) => () => void;
+};
+
+/** How old an entry gets without a comparison when the rules do not say. */
 export const revalidateAfterMs = 500;
+/** What may be this old is not used, unless the rules let an entry get older than that. */
+export const staleAfterMs = 1_000;
+/** How long callers wait for an answer of the store. */
+const answerWithinMs = 5_000;
+/** A read without an answer after this long no longer keeps others from trying. */
+const abandonAfterMs = 15_000;
+/** One retry of an answer that came too late. */
+const readTriesMax = 2;
 
 type Entry = {
-  cached: CachedKey;
+  readonly cached: CachedKey;
   /** When the store was asked for what it holds. */
-  checkedAt: number;
+  readonly checkedAt: number;
   usedAt: number;
-  refresh: Promise<CachedKey> | undefined;
+  /** When the last comparison began, answered or not. */
+  triedAt: number;
 };
 
-/** `now` counts milliseconds and never goes back. */
+/** One read of the store under way, for everybody who wants that key. */
+type Check = {
+  readonly startedAt: number;
+  /** Set when the key was forgotten meanwhile: the answer may be what was before. */
+  isOutdated: boolean;
+  answer: Promise<CachedKey>;
+};
+
 export class CachedKeyStore implements KeyStore {
+  readonly keepsDeleted?: string;
+  readonly states: KeyStates;
+  readonly known: KnownKeys;
   readonly #store: KeyStore;
   readonly #rules: CacheRules;
+  readonly #revalidateMs: number;
+  readonly #staleMs: number;
   readonly #now: () => number;
+  readonly #after: NonNullable<CacheDeps['after']>;
+  readonly #onOffline: NonNullable<CacheDeps['onOffline']>;
+  readonly #onReplaced: NonNullable<CacheDeps['onReplaced']>;
   readonly #entries = new Map<string, Entry>();
-  readonly #loads = new Map<string, Promise<CachedKey>>();
-  /** Grows with every local change: a load that began before one must not be kept. */
-  #changes = 0;
+  readonly #checks = new Map<string, Check>();
+  /** Names that are refused because they have another key now. */
+  readonly #replaced = new Set<string>();
   #clearedAt: number;
   /** Whether the store could not be reached when it was last asked. */
   #isOffline = false;
+  /** When the store was asked for the last answer it gave. */
+  #answeredAt: number;
 
-  constructor(deps: { store: KeyStore; rules: CacheRules; now: () => number }) {
+  constructor(deps: CacheDeps) {
     this.#store = deps.store;
+    if (deps.store.keepsDeleted !== undefined) this.keepsDeleted = deps.store.keepsDeleted;
     this.#rules = deps.rules;
+    this.#revalidateMs = deps.rules.revalidateMs ?? revalidateAfterMs;
+    this.#staleMs = Math.max(staleAfterMs, this.#revalidateMs);
     this.#now = deps.now;
+    this.#after = deps.after ?? afterTimeout;
+    this.#onOffline = deps.onOffline ?? (() => {});
+    this.#onReplaced = deps.onReplaced ?? (() => {});
     this.#clearedAt = deps.now();
+    this.#answeredAt = deps.now();
+    this.states = new KeyStates({ now: deps.now });
+    this.known = deps.known ?? new KnownKeys();
   }
 
-  /** The parsed key. Throws `KeyStoreError` as `get` does, and `KeyError` `corrupt`. */
+  /**
+   * The parsed key. Throws `KeyStoreError` as `get` does, `unreachable` also when the store answers too
+   * slowly, and `KeyError` `corrupt` and `replaced`.
+   */
   load(name: string): CachedKey | Promise<CachedKey> {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) return this.#loadOnce(name);
-    const now = this.#now();
-    entry.usedAt = now;
-    if (now - entry.checkedAt < revalidateAfterMs) return entry.cached;
-    entry.refresh ??= this.#refresh(name, entry).finally(() => {
-      entry.refresh = undefined;
-    });
-    return entry.refresh;
+    return this.peek(name) ?? this.#loadOffline(name) ?? this.#checked(name);
   }
 
   /** The cached parsed key if it may be used without asking the store. */
   peek(name: string): CachedKey | undefined {
     const entry = this.#entries.get(name);
-    if (entry === undefined || this.#now() - entry.checkedAt >= revalidateAfterMs) return undefined;
+    if (entry === undefined) return undefined;
+    const now = this.#now();
+    if (now - entry.checkedAt >= this.#revalidateMs) return undefined;
+    entry.usedAt = now;
     return entry.cached;
+  }
+
+  /** The parsed key as a read that begins now finds it; what is cached stays usable. Throws as `load`. */
+  async recheck(name: string): Promise<CachedKey> {
+    const running = this.#checks.get(name);
+    if (running !== undefined) await running.answer.catch(() => undefined);
+    return this.#checked(name);
   }
 
   async get(name: string): Promise<string> {
@@ -82,13 +147,10 @@ export class CachedKeyStore implements KeyStore {
   }
 
   async create(name: string, value: string): Promise<void> {
-    await this.#store.create(name, value);
+    await this.#changing(name, () => this.#store.create(name, value));
   }
 
-  async replace(
-    name: string,
-    change: { readonly expected: string; readonly value: string },
-  ): Promise<void> {
+  async replace(name: string, change: KeyStoreChange): Promise<void> {
     await this.#changing(name, () => this.#store.replace(name, change));
   }
 
@@ -105,7 +167,7 @@ export class CachedKeyStore implements KeyStore {
   }
 
   async close(): Promise<void> {
-    this.#entries.clear();
+    this.clear();
     await this.#store.close();
   }
 
@@ -114,26 +176,32 @@ export class CachedKeyStore implements KeyStore {
     return this.#store.get(name);
   }
 
-  /** Forgets one key: the next use asks the store. */
+  /** Forgets one key: the next use asks the store, and no answer under way is used. */
   forget(name: string): void {
-    this.#changes += 1;
     this.#entries.delete(name);
-    this.#loads.delete(name);
+    this.states.forget(name);
+    const check = this.#checks.get(name);
+    if (check === undefined) return;
+    check.isOutdated = true;
+    this.#checks.delete(name);
   }
 
-  /** Forgets everything, without touching the store. */
+  /** Forgets every key, without touching the store. */
   clear(): void {
-    this.#changes += 1;
     this.#entries.clear();
-    this.#loads.clear();
+    for (const name of this.#checks.keys()) this.forget(name);
   }
 
-  /** Forgets what the rules say; to be called about once a second. */
+  /** Forgets what the rules say, and asks a store that did not answer again; to be called about once a second. */
   sweep(): void {
     const now = this.#now();
     const { anyMs, unusedMs, offlineMs } = this.#rules;
     if (this.#isOffline && offlineMs > 0) {
       this.#forgetIf((entry) => now - entry.checkedAt >= offlineMs);
+      for (const name of this.#entries.keys()) {
+        this.#checked(name).catch(() => undefined);
+        break;
+      }
       return;
     }
     if (anyMs > 0 && now - this.#clearedAt >= anyMs) {
@@ -141,6 +209,15 @@ export class CachedKeyStore implements KeyStore {
       this.#entries.clear();
     }
     if (unusedMs > 0) this.#forgetIf((entry) => now - entry.usedAt >= unusedMs);
+  }
+
+  /**
+   * How many milliseconds from now keys stay usable without the store at the longest; undefined while the
+   * store answers, or when keys are refused without it.
+   */
+  offlineLeftMs(): number | undefined {
+    if (!this.#isOffline || this.#rules.offlineMs === 0) return undefined;
+    return Math.max(0, this.#answeredAt + this.#rules.offlineMs - this.#now());
   }
 
   #forgetIf(isOver: (entry: Entry) => boolean): void {
@@ -159,43 +236,150 @@ export class CachedKeyStore implements KeyStore {
     }
   }
 
-  #loadOnce(name: string): Promise<CachedKey> {
-    const running = this.#loads.get(name);
-    if (running !== undefined) return running;
-    const load = this.#loadFresh(name).finally(() => {
-      if (this.#loads.get(name) === load) this.#loads.delete(name);
-    });
-    this.#loads.set(name, load);
-    return load;
-  }
-
-  async #loadFresh(name: string): Promise<CachedKey> {
-    const changes = this.#changes;
-    const checkedAt = this.#now();
-    const value = await this.#store.get(name);
-    const cached = { value, masterKey: parseStoredKey(value) };
-    if (changes === this.#changes) {
-      this.#entries.set(name, { cached, checkedAt, usedAt: this.#now(), refresh: undefined });
-    }
-    return cached;
-  }
-
-  async #refresh(name: string, entry: Entry): Promise<CachedKey> {
-    const checkedAt = this.#now();
-    try {
-      const value = await this.#store.get(name);
-      this.#isOffline = false;
-      if (value !== entry.cached.value) {
-        entry.cached = { value, masterKey: parseStoredKey(value) };
+  /** With an offline rule: what is cached, when the store cannot be reached; undefined without one. */
+  #loadOffline(name: string): CachedKey | Promise<CachedKey> | undefined {
+    if (this.#rules.offlineMs === 0) return undefined;
+    const entry = this.#offlineEntry(name);
+    if (this.#isOffline && entry !== undefined) {
+      if (this.#now() - entry.triedAt >= this.#revalidateMs) {
+        this.#checked(name).catch(() => undefined);
       }
-      entry.checkedAt = checkedAt;
       return entry.cached;
+    }
+    return this.#checked(name).catch((error: unknown) => {
+      const usable = isUnreachable(error) ? this.#offlineEntry(name) : undefined;
+      if (usable === undefined) throw error;
+      return usable.cached;
+    });
+  }
+
+  #offlineEntry(name: string): Entry | undefined {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return undefined;
+    const now = this.#now();
+    if (now - entry.checkedAt >= this.#rules.offlineMs) return undefined;
+    entry.usedAt = now;
+    return entry;
+  }
+
+  /** Joins the read that is under way, or begins one. */
+  #checked(name: string): Promise<CachedKey> {
+    const now = this.#now();
+    const running = this.#checks.get(name);
+    if (running !== undefined && now - running.startedAt < abandonAfterMs) return running.answer;
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) entry.triedAt = now;
+    const { promise, resolve, reject } = Promise.withResolvers<CachedKey>();
+    const check: Check = { startedAt: now, isOutdated: false, answer: promise };
+    this.#checks.set(name, check);
+    const withinMs = this.#rules.offlineMs > 0 ? staleAfterMs : answerWithinMs;
+    const cancel = this.#after(withinMs, () => {
+      const error = tooSlow(name);
+      if (!check.isOutdated) this.#setOffline(true, error);
+      reject(error);
+    });
+    // Nobody may join a read that has its answer.
+    const end = () => {
+      cancel();
+      if (this.#checks.get(name) === check) this.#checks.delete(name);
+    };
+    void this.#read(name, check).finally(end).then(resolve, reject);
+    return promise;
+  }
+
+  async #read(name: string, check: Check): Promise<CachedKey> {
+    for (let tries = 1; tries <= readTriesMax; tries += 1) {
+      const startedAt = this.#now();
+      const mark = this.known.begin();
+      let value: string;
+      try {
+        value = await this.#store.get(name);
+      } catch (error) {
+        if (check.isOutdated) return this.load(name);
+        throw this.#failed(name, error, { startedAt, mark });
+      }
+      if (check.isOutdated) return this.load(name);
+      if (this.#now() - startedAt >= this.#staleMs) continue;
+      this.#answered(startedAt);
+      const cached = this.#parse(name, value, mark);
+      if (cached !== undefined) {
+        const now = this.#now();
+        this.#entries.set(name, { cached, checkedAt: startedAt, usedAt: now, triedAt: startedAt });
+        return cached;
+      }
+    }
+    const error = tooSlow(name);
+    this.#setOffline(true, error);
+    throw error;
+  }
+
+  /** The parsed value; undefined when it is older than what is known. Throws `corrupt`, `replaced`. */
+  #parse(name: string, value: string, mark: number): CachedKey | undefined {
+    try {
+      const known = this.#entries.get(name)?.cached;
+      const cached = known?.value === value ? known : { value, key: parseStored(value) };
+      if (this.known.check(name, cached.key, mark) === 'outdated') return undefined;
+      this.#replaced.delete(name);
+      this.states.note(name, cached.key);
+      return cached;
     } catch (error) {
-      this.#isOffline = error instanceof KeyStoreError && error.code === 'unreachable';
-      const isUsable = checkedAt - entry.checkedAt < this.#rules.offlineMs;
-      if (this.#isOffline && isUsable) return entry.cached;
-      if (this.#entries.get(name) === entry) this.#entries.delete(name);
+      this.#entries.delete(name);
+      if (error instanceof KeyError) this.#refused(name, error);
       throw error;
     }
   }
+
+  #refused(name: string, error: KeyError): void {
+    this.states.note(name, undefined);
+    if (error.code !== 'replaced' || this.#replaced.has(name)) return;
+    this.#replaced.add(name);
+    this.#onReplaced(error);
+  }
+
+  #failed(
+    name: string,
+    error: unknown,
+    read: { readonly startedAt: number; readonly mark: number },
+  ): unknown {
+    if (isUnreachable(error)) {
+      this.#setOffline(true, error as Error);
+      return error;
+    }
+    this.#answered(read.startedAt);
+    this.#entries.delete(name);
+    this.states.forget(name);
+    const isGone = error instanceof KeyStoreError && error.code === 'not-found';
+    if (isGone) {
+      this.#replaced.delete(name);
+      this.known.gone(name, read.mark);
+    }
+    return error;
+  }
+
+  #answered(startedAt: number): void {
+    this.#answeredAt = Math.max(this.#answeredAt, startedAt);
+    this.#setOffline(false);
+  }
+
+  #setOffline(isOffline: boolean, error?: Error): void {
+    if (this.#isOffline === isOffline) return;
+    this.#isOffline = isOffline;
+    this.#onOffline(isOffline, error);
+  }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof KeyStoreError && error.code === 'unreachable';
+}
+
+function tooSlow(name: string): KeyStoreError {
+  return new KeyStoreError(
+    'unreachable',
+    `the key store answers too slowly: what it says about key ${name} may be more than a second old`,
+  );
+}
+
+function afterTimeout(ms: number, call: () => void): () => void {
+  const timer = setTimeout(call, ms).unref();
+  return () => clearTimeout(timer);
 }

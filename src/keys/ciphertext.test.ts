@@ -33,7 +33,9 @@ function keyOf(cipher: KeyCipher, secret: Uint8Array, isCipherAssumed = false): 
     secret: createSecretKey(secret),
     createdAt: keyTimeOf(0),
     createdBy: '',
-    isDisabled: false,
+    state: 'enabled',
+    later: [],
+    revision: 0,
   };
 }
 

@@ -1,12 +1,13 @@
 // What encrypt and generate hand out and decrypt takes back (docs/formats/key-store.md, "Ciphertexts").
 //
+//   cf 6b 76 01 || version (4, big-endian)                            only from version 2 on
 //   AEAD(key', nonce, plaintext, context) || iv[16] || nonce[12]      the tag ends the AEAD output
 //   AES256:    key' = HMAC-SHA-256(key, iv),  AES-256-GCM
 //   ChaCha20:  key' = HChaCha20(key, iv),     ChaCha20-Poly1305
 //
 // Two older forms are opened and never written: a MessagePack array (first byte 0x95) and a JSON object
-// (first byte 0x7b). Bytes that only look like them are taken as the current form. Whatever is wrong with
-// a ciphertext, the error is the same.
+// (first byte 0x7b). Bytes that only look like them, or only seem to name a version, are taken as the
+// current form of version 1. Whatever is wrong with a ciphertext, the error is the same.
 
 import {
   createCipheriv,
@@ -16,70 +17,124 @@ import {
   randomFillSync,
 } from 'node:crypto';
 import { KeyError } from './key-error.ts';
-import { findCipher, type KeyCipher, type MasterKey } from './master-key.ts';
+import { findCipher, type KeyCipher, type KeyVersion, type MasterKey } from './master-key.ts';
 
 const ivBytes = 16;
 const nonceBytes = 12;
 const tagBytes = 16;
 
-/** What a ciphertext is longer than its plaintext. */
-export const ciphertextOverheadBytes = tagBytes + ivBytes + nonceBytes;
+/** Begins a ciphertext of a later version: neither 0x95 nor 0x7b, so no older form begins like it. */
+const versionMagic = Buffer.from('cf6b7601', 'hex');
+const headerBytes = versionMagic.length + 4;
 
-/** Encrypts under the master key with a fresh iv and nonce. An absent context is an empty one. */
+/** What a ciphertext of the first version is longer than its plaintext. */
+export const ciphertextOverheadBytes = tagBytes + ivBytes + nonceBytes;
+/** What one of a later version is longer. */
+export const versionedOverheadBytes = headerBytes + ciphertextOverheadBytes;
+
+type Secret = Pick<KeyVersion, 'cipher' | 'secret'>;
+
+/**
+ * The version that a ciphertext names: 1 when it names none. Only opening it proves that the name is true; a
+ * random ciphertext of version 1 seems to name another once in 2^32.
+ */
+export function versionOf(ciphertext: Uint8Array): number {
+  return namedVersion(bufferOf(ciphertext)) ?? 1;
+}
+
+/** Encrypts under the newest version with a fresh iv and nonce. An absent context is an empty one. */
 export function sealWith(masterKey: MasterKey, plaintext: Uint8Array, context: Uint8Array): Buffer {
-  const out = Buffer.allocUnsafe(plaintext.length + ciphertextOverheadBytes);
+  const newest = masterKey.later.at(-1);
+  const start = newest === undefined ? 0 : headerBytes;
+  const out = Buffer.allocUnsafe(start + plaintext.length + ciphertextOverheadBytes);
+  if (newest !== undefined) {
+    out.set(versionMagic);
+    out.writeUInt32BE(newest.version, versionMagic.length);
+  }
+  sealInto(out.subarray(start), newest ?? masterKey, { plaintext, context });
+  return out;
+}
+
+function sealInto(
+  out: Buffer,
+  key: Secret,
+  { plaintext, context }: { readonly plaintext: Uint8Array; readonly context: Uint8Array },
+): void {
   const sealedBytes = plaintext.length + tagBytes;
   randomFillSync(out, sealedBytes);
   const iv = out.subarray(sealedBytes, sealedBytes + ivBytes);
   const nonce = out.subarray(sealedBytes + ivBytes);
-  const cipher = createSealer(
-    masterKey.cipher,
-    deriveKey(masterKey.cipher, masterKey.secret, iv),
-    nonce,
-  );
-  cipher.setAAD(context, { plaintextLength: plaintext.length });
-  out.set(cipher.update(plaintext), 0);
-  cipher.final();
-  out.set(cipher.getAuthTag(), plaintext.length);
-  return out;
+  const derived = deriveKey(key.cipher, key.secret, iv);
+  try {
+    const cipher = createSealer(key.cipher, derived, nonce);
+    cipher.setAAD(context, { plaintextLength: plaintext.length });
+    out.set(cipher.update(plaintext), 0);
+    cipher.final();
+    out.set(cipher.getAuthTag(), plaintext.length);
+  } finally {
+    derived.fill(0);
+  }
 }
 
-/** Opens a ciphertext of any form. Throws `KeyError` `not-authentic`, whatever was wrong with it. */
+/** Opens a ciphertext of any form and version. Throws `KeyError` `not-authentic`, whatever was wrong with it. */
 export function openWith(
   masterKey: MasterKey,
   ciphertext: Uint8Array,
   context: Uint8Array,
 ): Buffer {
-  const bytes = Buffer.from(ciphertext.buffer, ciphertext.byteOffset, ciphertext.length);
+  const bytes = bufferOf(ciphertext);
+  const later = findVersion(masterKey, namedVersion(bytes));
+  const opened = later && openCurrent(later, bytes.subarray(headerBytes), context);
+  const plaintext = opened ?? openFirst(masterKey, bytes, context);
+  if (plaintext === undefined) {
+    throw new KeyError('not-authentic', 'the ciphertext is not authentic');
+  }
+  return plaintext;
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** The version in the header; undefined without one. Version 1 never has a header. */
+function namedVersion(bytes: Buffer): number | undefined {
+  if (bytes[0] !== versionMagic[0] || bytes.length < versionedOverheadBytes) return undefined;
+  if (!bytes.subarray(0, versionMagic.length).equals(versionMagic)) return undefined;
+  const version = bytes.readUInt32BE(versionMagic.length);
+  return version >= 2 ? version : undefined;
+}
+
+function findVersion(masterKey: MasterKey, version: number | undefined): KeyVersion | undefined {
+  return version === undefined ? undefined : masterKey.later[version - 2];
+}
+
+/** Opens the forms of the first version. */
+function openFirst(masterKey: MasterKey, bytes: Buffer, context: Uint8Array): Buffer | undefined {
   const older = parseOlderForm(bytes);
   const cipher = older !== undefined && masterKey.isCipherAssumed ? older.cipher : masterKey.cipher;
   return openCurrent({ cipher, secret: masterKey.secret }, older?.bytes ?? bytes, context);
 }
 
-function openCurrent(
-  key: { readonly cipher: KeyCipher; readonly secret: KeyObject },
-  bytes: Buffer,
-  context: Uint8Array,
-): Buffer {
+function openCurrent(key: Secret, bytes: Buffer, context: Uint8Array): Buffer | undefined {
   const sealedBytes = bytes.length - ivBytes - nonceBytes;
-  if (sealedBytes < tagBytes) throw notAuthentic();
+  if (sealedBytes < tagBytes) return undefined;
   const iv = bytes.subarray(sealedBytes, sealedBytes + ivBytes);
   const nonce = bytes.subarray(sealedBytes + ivBytes);
-  const decipher = createOpener(key.cipher, deriveKey(key.cipher, key.secret, iv), nonce);
-  decipher.setAuthTag(bytes.subarray(sealedBytes - tagBytes, sealedBytes));
-  decipher.setAAD(context, { plaintextLength: sealedBytes - tagBytes });
-  const plaintext = decipher.update(bytes.subarray(0, sealedBytes - tagBytes));
+  const derived = deriveKey(key.cipher, key.secret, iv);
+  let plaintext: Buffer | undefined;
   try {
+    const decipher = createOpener(key.cipher, derived, nonce);
+    decipher.setAuthTag(bytes.subarray(sealedBytes - tagBytes, sealedBytes));
+    decipher.setAAD(context, { plaintextLength: sealedBytes - tagBytes });
+    plaintext = decipher.update(bytes.subarray(0, sealedBytes - tagBytes));
     decipher.final();
+    return plaintext;
   } catch {
-    plaintext.fill(0);
-    throw notAuthentic();
+    plaintext?.fill(0);
+    return undefined;
+  } finally {
+    derived.fill(0);
   }
-  return plaintext;
-}
-
-function notAuthentic(): KeyError {
-  return new KeyError('not-authentic', 'the ciphertext is not authentic');
 }
 
 function createSealer(cipher: KeyCipher, derived: Buffer, nonce: Buffer) {
@@ -112,6 +167,7 @@ function hchacha20(secret: KeyObject, iv: Buffer): Buffer {
     const added = iv.readUInt32LE(4 * word);
     out.writeUInt32LE((block.readUInt32LE(48 + 4 * word) - added) >>> 0, 16 + 4 * word);
   });
+  block.fill(0);
   return out;
 }
 

@@ -11,24 +11,33 @@
  * of ASCII text. Errors are thrown as `KeyStoreError`.
  */
 export interface KeyStore {
+  /**
+   * Set when the provider keeps a copy of what is deleted or erased (soft deletion, say): one sentence that
+   * says which and for how long, for operators. Absent: deletion is final.
+   */
+  readonly keepsDeleted?: string;
   create(name: string, value: string): Promise<void>;
   /** Throws `not-found`. */
   get(name: string): Promise<string>;
   /**
    * Replaces the value only if it is still `expected`; throws `not-found` or `conflict` otherwise. A
-   * replace never brings a deleted key back.
+   * replace never brings a deleted key back. With `isErasing`, no earlier value can be read from the store
+   * any more when it resolves, and after a crash it can be called again with the same `expected`.
    */
-  replace(
-    name: string,
-    change: { readonly expected: string; readonly value: string },
-  ): Promise<void>;
-  /** Throws `not-found`. */
+  replace(name: string, change: KeyStoreChange): Promise<void>;
+  /** Throws `not-found`. No value of the key can be read from the store when it resolves. */
   delete(name: string): Promise<void>;
   /** Names that start with `prefix` and come after `after` by bytes, sorted by bytes, at most 1,024. */
   list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage>;
   status(): Promise<KeyStoreStatus>;
   close(): Promise<void>;
 }
+
+export type KeyStoreChange = {
+  readonly expected: string;
+  readonly value: string;
+  readonly isErasing?: boolean;
+};
 
 export type KeyStorePage = { readonly names: readonly string[]; readonly hasMore: boolean };
 

@@ -11,7 +11,7 @@ import {
   type MasterKey,
   parseKeyTime,
 } from './master-key.ts';
-import { formatStoredKey, parseStoredKey, withDisabled } from './stored-key.ts';
+import { changeStoredKey, formatStoredKey, parseStoredKey } from './stored-key.ts';
 
 type ParseVector = {
   raw: string;
@@ -53,7 +53,9 @@ test('reads every stored key of the reference', () => {
     assert.equal(masterKey.hmacSecret?.export().toString('base64') ?? null, vector.hmac_key);
     assert.equal(formatKeyTime(masterKey.createdAt), vector.created_at);
     assert.equal(masterKey.createdBy, vector.created_by);
-    assert.equal(masterKey.isDisabled, false);
+    assert.equal(masterKey.state, 'enabled');
+    assert.equal(masterKey.revision, 0);
+    assert.deepEqual(masterKey.later, []);
   }
 });
 
@@ -84,7 +86,9 @@ test('writes the very bytes of the reference', () => {
       hmacSecret: secretOf(vector.hmac_key),
       createdAt,
       createdBy: vector.created_by,
-      isDisabled: false,
+      state: 'enabled',
+      later: [],
+      revision: 0,
     };
     assert.equal(formatStoredKey(masterKey), vector.encoded);
     assert.equal(formatStoredKey(parseStoredKey(vector.encoded)), vector.encoded);
@@ -98,38 +102,47 @@ test('computes the HMAC sums of the reference', () => {
   }
 });
 
-test('a disabled key differs only in its state, and enabling gives back the very text', () => {
+const disabledOf = (text: string) => changeStoredKey(text, { kind: 'disable' });
+const enabledOf = (text: string) => changeStoredKey(text, { kind: 'enable' });
+
+test('disabling and enabling change state and revision and nothing else', () => {
   for (const { raw } of good) {
-    const disabled = withDisabled(raw, true);
-    assert.notEqual(disabled, raw);
-    const { isDisabled, ...rest } = parseStoredKey(disabled);
-    assert.equal(isDisabled, true);
-    assert.deepEqual({ ...rest, isDisabled: false }, parseStoredKey(raw));
-    assert.equal(withDisabled(disabled, true), disabled);
-    assert.equal(withDisabled(disabled, false), raw);
-    assert.equal(withDisabled(raw, false), raw);
+    const before = parseStoredKey(raw);
+    const disabled = disabledOf(raw);
+    assert.deepEqual(parseStoredKey(disabled), { ...before, state: 'disabled', revision: 1 });
+    assert.equal(disabledOf(disabled), disabled);
+    assert.deepEqual(parseStoredKey(enabledOf(disabled)), { ...before, revision: 2 });
+    assert.equal(enabledOf(raw), raw);
   }
 });
 
 test('a legacy key that was disabled by other means is enabled too', () => {
   const bytes = Buffer.alloc(32).toString('base64');
   const text = JSON.stringify({ bytes, state: 'disabled' });
-  assert.equal(parseStoredKey(text).isDisabled, true);
-  assert.equal(withDisabled(text, false), JSON.stringify({ bytes }));
+  assert.equal(parseStoredKey(text).state, 'disabled');
+  assert.equal(enabledOf(text), JSON.stringify({ bytes, revision: 1 }));
 });
 
-test('the disabled state of a current key is field 15 at the end', () => {
+test('state and revision of a current key are fields at the end', () => {
   const raw = formatStoredKey(createMasterKey({ createdAt: keyTimeOf(0), createdBy: 'x' }));
   const plain = Buffer.from(raw, 'base64');
-  const disabled = Buffer.from(withDisabled(raw, true), 'base64');
-  assert.deepEqual(disabled, Buffer.concat([plain, Buffer.from('7801', 'hex')]));
+  const disabled = Buffer.from(disabledOf(raw), 'base64');
+  assert.deepEqual(disabled, Buffer.concat([plain, Buffer.from('7801980101', 'hex')]));
+});
+
+test('an early disabled key, without a revision, is enabled to the text of the reference and a revision', () => {
+  const raw = Buffer.from(good.find((vector) => vector.hmac_key !== null)?.raw ?? '', 'base64');
+  const early = Buffer.concat([raw, Buffer.from('7801', 'hex')]).toString('base64');
+  assert.equal(parseStoredKey(early).state, 'disabled');
+  const enabled = Buffer.from(enabledOf(early), 'base64');
+  assert.deepEqual(enabled, Buffer.concat([raw, Buffer.from('980101', 'hex')]));
 });
 
 test('keeps fields it does not know', () => {
   const raw = good.find((vector) => vector.hmac_key !== null)?.raw ?? '';
-  const extra = Buffer.concat([Buffer.from(raw, 'base64'), Buffer.from('82010161', 'hex')]);
-  const text = extra.toString('base64');
-  assert.equal(withDisabled(withDisabled(text, true), false), text);
+  const extra = Buffer.concat([Buffer.from(raw, 'base64'), Buffer.from('a2060161', 'hex')]);
+  const changed = Buffer.from(enabledOf(disabledOf(extra.toString('base64'))), 'base64');
+  assert.deepEqual(changed, Buffer.concat([extra, Buffer.from('980102', 'hex')]));
 });
 
 test('no input makes the reader throw anything but its own error', () => {
@@ -173,7 +186,9 @@ test('times keep their nanoseconds', () => {
 test('a new key is AES256 with its own HMAC key, and refuses bytes of the wrong length', () => {
   const masterKey = createMasterKey({ createdAt: keyTimeOf(0), createdBy: '' });
   assert.equal(masterKey.cipher, 'AES256');
-  assert.equal(formatStoredKey(masterKey).length, 104);
+  assert.match(masterKey.id ?? '', /^[0-9a-f]{32}$/);
+  // What the reference writes, and 19 bytes of id.
+  assert.equal(Buffer.from(formatStoredKey(masterKey), 'base64').length, 78 + 19);
   assert.throws(
     () => createMasterKey({ createdAt: keyTimeOf(0), createdBy: '', bytes: randomBytes(31) }),
     { code: 'invalid-key-size' },

@@ -1,24 +1,61 @@
 // A master key as text in a key store (docs/formats/key-store.md): base64 of a protobuf message, or the
-// legacy JSON form, which is read and never written anew. An enabled key is byte for byte what the
-// reference writes. A disabled key carries one field more, which other readers skip.
+// legacy JSON form, which is changed in place and never written anew. What was never changed and has no id
+// is byte for byte what the reference writes; everything of our own lies in fields (or members) that other
+// readers skip, so they go on reading the first version. A destroyed key is a tombstone: JSON without key
+// bytes, which the reference refuses.
 
 import { createSecretKey } from 'node:crypto';
 import { KeyError } from './key-error.ts';
 import {
-  findCipher,
+  fingerprintOf,
+  type KeyCipher,
+  type KeyState,
   type KeyTime,
+  type KeyVersion,
+  keyVersionsMax,
   type MasterKey,
   masterKeyBytes,
-  parseKeyTime,
   zeroKeyTime,
 } from './master-key.ts';
 import { bytesField, type ProtoField, readFields, varintField } from './protobuf.ts';
+import { changeLegacy, parseJsonValue, parseLegacy } from './stored-key-json.ts';
+import { findTombstone, formatTombstone, type Tombstone } from './tombstone.ts';
 
-const field = { secretKey: 1, hmacKey: 2, createdAt: 3, createdBy: 4, state: 15 } as const;
+/** What a key store can hold under a name, told apart by `state`. */
+export type StoredKey = MasterKey | Tombstone;
+
+/** One change of a stored key. The caller checks that the key's state allows it. */
+export type KeyChange =
+  | { readonly kind: 'enable' | 'disable' }
+  | { readonly kind: 'schedule'; readonly destroyAt: KeyTime }
+  | { readonly kind: 'rotate'; readonly version: KeyVersion };
+
+/** What of a key can change; the rest of its text stays as it is. */
+export type KeyExtras = Pick<MasterKey, 'state' | 'destroyAt' | 'later' | 'revision'>;
+
+const field = {
+  secretKey: 1,
+  hmacKey: 2,
+  createdAt: 3,
+  createdBy: 4,
+  state: 15,
+  id: 16,
+  version: 17,
+  destroyAt: 18,
+  revision: 19,
+} as const;
+const changeable: ReadonlySet<number> = new Set([
+  field.state,
+  field.version,
+  field.destroyAt,
+  field.revision,
+]);
+const versionField = { secretKey: 1, createdAt: 2, createdBy: 3, number: 4 } as const;
 const cipherNumbers = { AES256: 1n, ChaCha20: 2n } as const;
+const stateNumbers = { enabled: 0n, disabled: 1n, scheduled: 2n } as const;
 const sha256Number = 1n;
-const disabledState = 1n;
-const disabledJsonMember = '"state":"disabled",';
+const keyIdBytes = 16;
+const revisionMax = 0xffff_ffffn;
 const base64Shape = /^(?:[0-9A-Za-z+/]{4})*(?:[0-9A-Za-z+/]{2}==|[0-9A-Za-z+/]{3}=)?$/;
 
 /** The text of a key that is stored anew: always the current form. */
@@ -33,63 +70,136 @@ export function formatStoredKey(masterKey: MasterKey): string {
   if (masterKey.createdBy !== '') {
     parts.push(bytesField(field.createdBy, Buffer.from(masterKey.createdBy)));
   }
-  if (masterKey.isDisabled) parts.push(varintField(field.state, disabledState));
-  return Buffer.concat(parts).toString('base64');
+  if (masterKey.id !== undefined)
+    parts.push(bytesField(field.id, Buffer.from(masterKey.id, 'hex')));
+  return joinText([...parts, ...extraFields(masterKey)]);
+}
+
+/** Joins the parts to base64 text and wipes them. */
+function joinText(parts: readonly Buffer[]): string {
+  const message = Buffer.concat(parts);
+  try {
+    return message.toString('base64');
+  } finally {
+    for (const part of [...parts, message]) part.fill(0);
+  }
+}
+
+function extraFields(extras: KeyExtras): Buffer[] {
+  const { state, destroyAt, later, revision } = extras;
+  return [
+    varintField(field.state, stateNumbers[state]),
+    ...later.map((version) => bytesField(field.version, versionMessage(version))),
+    ...(destroyAt === undefined ? [] : [bytesField(field.destroyAt, timeMessage(destroyAt))]),
+    varintField(field.revision, BigInt(revision)),
+  ];
+}
+
+function versionMessage(version: KeyVersion): Buffer {
+  const key = keyMessage(version.secret, cipherNumbers[version.cipher]);
+  const message = Buffer.concat([
+    bytesField(versionField.secretKey, key),
+    bytesField(versionField.createdAt, timeMessage(version.createdAt)),
+    ...(version.createdBy === ''
+      ? []
+      : [bytesField(versionField.createdBy, Buffer.from(version.createdBy))]),
+    varintField(versionField.number, BigInt(version.version)),
+  ]);
+  key.fill(0);
+  return message;
 }
 
 function keyMessage(secret: MasterKey['secret'], type: bigint): Buffer {
-  return Buffer.concat([bytesField(1, secret.export()), varintField(2, type)]);
+  const bytes = secret.export();
+  const message = Buffer.concat([bytesField(1, bytes), varintField(2, type)]);
+  bytes.fill(0);
+  return message;
 }
 
 function timeMessage(time: KeyTime): Buffer {
   return Buffer.concat([varintField(1, time.seconds), varintField(2, BigInt(time.nanos))]);
 }
 
-/** Reads a stored key of either form. Throws `KeyError` `corrupt`; the text never appears in it. */
+/** Reads what a key store holds. Throws `KeyError` `corrupt`; the text never appears in it. */
+export function parseStored(text: string): StoredKey {
+  const json = parseJsonValue(text);
+  if (json !== undefined) return findTombstone(json) ?? parseLegacy(json);
+  const message = decodeBase64(text);
+  try {
+    return parseMessage(message);
+  } finally {
+    message.fill(0);
+  }
+}
+
+/** Reads a stored key of either form. Throws `KeyError` `corrupt`, or `destroyed` for a tombstone. */
 export function parseStoredKey(text: string): MasterKey {
-  const json = parseJson(text);
-  return json === undefined ? parseMessage(decodeBase64(text)) : parseLegacy(json);
+  const stored = parseStored(text);
+  if (stored.state === 'destroyed') throw new KeyError('destroyed', 'the key is destroyed');
+  return stored;
 }
 
 /**
- * The same stored key, disabled or enabled: nothing else in it changes, and enabling a disabled key gives
- * back the very text it had before. Throws `corrupt` when the text is no stored key.
+ * The same stored key after a change, its revision one higher; nothing else in it changes, fields of others
+ * included. A change to the state it already has gives back the very text. Throws `corrupt` when the text
+ * is no stored key, `destroyed`, and `too-many-versions`.
  */
-export function withDisabled(text: string, isDisabled: boolean): string {
-  if (parseStoredKey(text).isDisabled === isDisabled) return text;
-  if (parseJson(text) !== undefined) return withDisabledJson(text, isDisabled);
+export function changeStoredKey(text: string, change: KeyChange): string {
+  const masterKey = parseStoredKey(text);
+  const extras = extrasAfter(masterKey, change);
+  if (extras === undefined) return text;
+  if (parseJsonValue(text) !== undefined) return changeLegacy(text, extras);
   const message = decodeBase64(text);
-  if (isDisabled) {
-    return Buffer.concat([message, varintField(field.state, disabledState)]).toString('base64');
+  const kept = fieldsOf(message).filter((entry) => !changeable.has(entry.number));
+  const parts = kept.map((entry) => message.subarray(entry.start, entry.end));
+  try {
+    return joinText([...parts, ...extraFields(extras)]);
+  } finally {
+    message.fill(0);
   }
-  const kept = fieldsOf(message).filter((entry) => entry.number !== field.state);
-  return Buffer.concat(kept.map((entry) => message.subarray(entry.start, entry.end))).toString(
-    'base64',
-  );
 }
 
-function withDisabledJson(text: string, isDisabled: boolean): string {
-  const brace = text.indexOf('{') + 1;
-  if (isDisabled) return `${text.slice(0, brace)}${disabledJsonMember}${text.slice(brace)}`;
-  if (text.startsWith(disabledJsonMember, brace)) {
-    return text.slice(0, brace) + text.slice(brace + disabledJsonMember.length);
+function extrasAfter(masterKey: MasterKey, change: KeyChange): KeyExtras | undefined {
+  const { state, destroyAt, later } = masterKey;
+  const revision = masterKey.revision + 1;
+  switch (change.kind) {
+    case 'enable':
+      return state === 'enabled' ? undefined : { state: 'enabled', later, revision };
+    case 'disable':
+      return state === 'disabled' ? undefined : { state: 'disabled', later, revision };
+    case 'schedule':
+      return { state: 'scheduled', destroyAt: change.destroyAt, later, revision };
+    case 'rotate': {
+      if (later.length + 2 > keyVersionsMax) {
+        throw new KeyError('too-many-versions', `a key has at most ${keyVersionsMax} versions`);
+      }
+      const kept = destroyAt === undefined ? {} : { destroyAt };
+      return { state, ...kept, later: [...later, change.version], revision };
+    }
+    default:
+      return change satisfies never;
   }
-  const members = Object.entries(JSON.parse(text) as object);
-  return JSON.stringify(Object.fromEntries(members.filter(([name]) => name !== 'state')));
+}
+
+/** The tombstone text that takes the place of a key. Throws `corrupt`, `destroyed`. */
+export function buryStoredKey(
+  text: string,
+  by: { readonly destroyedAt: KeyTime; readonly destroyedBy: string },
+): string {
+  const { secret, id, createdAt, createdBy, revision } = parseStoredKey(text);
+  const known = { fingerprint: fingerprintOf(secret), ...(id === undefined ? {} : { id }) };
+  return formatTombstone({
+    state: 'destroyed',
+    ...known,
+    createdAt,
+    createdBy,
+    ...by,
+    revision: revision + 1,
+  });
 }
 
 function corrupt(what: string): KeyError {
   return new KeyError('corrupt', `the stored key is damaged: ${what}`);
-}
-
-function parseJson(text: string): unknown {
-  // No base64 of a key is valid JSON: it would have to be a number.
-  if (!/^\s*[{["]/.test(text)) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function decodeBase64(text: string): Buffer {
@@ -116,17 +226,65 @@ function parseMessage(message: Buffer): MasterKey {
   if (secretKey === undefined) throw corrupt('it has no key');
   const hmacKey = parseKeyMessage(lastField(fields, field.hmacKey)?.bytes);
   if (hmacKey !== undefined && hmacKey.type !== sha256Number) throw corrupt('unknown HMAC hash');
-  const cipher = secretKey.type === 1n ? 'AES256' : secretKey.type === 2n ? 'ChaCha20' : undefined;
-  if (cipher === undefined) throw corrupt('unknown key type');
-  const createdBy = lastField(fields, field.createdBy)?.bytes?.toString('utf8') ?? '';
+  const id = lastField(fields, field.id)?.bytes;
+  if (id !== undefined && id.length !== keyIdBytes) throw corrupt('an id of the wrong length');
   return {
-    cipher,
+    cipher: cipherOf(secretKey.type),
     isCipherAssumed: false,
     secret: createSecretKey(secretKey.bytes),
     ...(hmacKey === undefined ? {} : { hmacSecret: createSecretKey(hmacKey.bytes) }),
     createdAt: parseTimeMessage(lastField(fields, field.createdAt)?.bytes),
-    createdBy,
-    isDisabled: (lastField(fields, field.state)?.varint ?? 0n) !== 0n,
+    createdBy: lastField(fields, field.createdBy)?.bytes?.toString('utf8') ?? '',
+    ...(id === undefined ? {} : { id: id.toString('hex') }),
+    ...parseExtras(fields),
+  };
+}
+
+function parseExtras(fields: readonly ProtoField[]): KeyExtras {
+  const state = stateOf(lastField(fields, field.state)?.varint ?? 0n);
+  const destroyAt = lastField(fields, field.destroyAt)?.bytes;
+  if (state === 'scheduled' && destroyAt === undefined) throw corrupt('scheduled for no time');
+  const revision = lastField(fields, field.revision)?.varint ?? 0n;
+  if (revision > revisionMax) throw corrupt('invalid revision');
+  const later = fields.filter((entry) => entry.number === field.version).map(parseVersion);
+  if (later.length >= keyVersionsMax) throw corrupt('too many versions');
+  return {
+    state,
+    ...(state === 'scheduled' ? { destroyAt: parseTimeMessage(destroyAt) } : {}),
+    later,
+    revision: Number(revision),
+  };
+}
+
+function stateOf(number: bigint): KeyState {
+  if (number === stateNumbers.enabled) return 'enabled';
+  if (number === stateNumbers.disabled) return 'disabled';
+  if (number === stateNumbers.scheduled) return 'scheduled';
+  throw corrupt('unknown state');
+}
+
+function cipherOf(type: bigint): KeyCipher {
+  if (type === cipherNumbers.AES256) return 'AES256';
+  if (type === cipherNumbers.ChaCha20) return 'ChaCha20';
+  throw corrupt('unknown key type');
+}
+
+/** Versions lie in order and without gaps, so that a lost one is noticed. */
+function parseVersion(entry: ProtoField, index: number): KeyVersion {
+  if (entry.bytes === undefined) throw corrupt('a version that is none');
+  const fields = fieldsOf(entry.bytes);
+  const key = parseKeyMessage(lastField(fields, versionField.secretKey)?.bytes);
+  if (key === undefined) throw corrupt('a version without a key');
+  const version = index + 2;
+  if (lastField(fields, versionField.number)?.varint !== BigInt(version)) {
+    throw corrupt('its versions are not in order');
+  }
+  return {
+    version,
+    cipher: cipherOf(key.type),
+    secret: createSecretKey(key.bytes),
+    createdAt: parseTimeMessage(lastField(fields, versionField.createdAt)?.bytes),
+    createdBy: lastField(fields, versionField.createdBy)?.bytes?.toString('utf8') ?? '',
   };
 }
 
@@ -144,31 +302,4 @@ function parseTimeMessage(message: Buffer | undefined): KeyTime {
   const nanos = Number(lastField(fields, 2)?.varint ?? 0n);
   if (nanos >= 1_000_000_000) throw corrupt('invalid time');
   return { seconds: BigInt.asIntN(64, lastField(fields, 1)?.varint ?? 0n), nanos };
-}
-
-function parseLegacy(json: unknown): MasterKey {
-  if (typeof json !== 'object' || json === null) throw corrupt('it is JSON but no object');
-  const member = (name: string): string => {
-    const value = (json as Record<string, unknown>)[name] ?? '';
-    if (typeof value !== 'string') throw corrupt(`member ${name} is no text`);
-    return value;
-  };
-  const bytes = member('bytes');
-  if (!base64Shape.test(bytes)) throw corrupt('its bytes are not base64');
-  const secret = Buffer.from(bytes, 'base64');
-  if (secret.length !== masterKeyBytes) throw corrupt('a key of the wrong length');
-  const algorithm = member('algorithm');
-  const cipher = algorithm === '' ? 'AES256' : findCipher(algorithm);
-  if (cipher === undefined) throw corrupt('unknown algorithm');
-  const createdAt = member('created_at');
-  const time = createdAt === '' ? zeroKeyTime : parseKeyTime(createdAt);
-  if (time === undefined) throw corrupt('invalid time');
-  return {
-    cipher,
-    isCipherAssumed: algorithm === '',
-    secret: createSecretKey(secret),
-    createdAt: time,
-    createdBy: member('created_by'),
-    isDisabled: member('state') === 'disabled',
-  };
 }

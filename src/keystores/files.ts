@@ -4,7 +4,8 @@
 //
 // A key appears by link(2) of a finished, synced file, so it is whole and has one creator. It changes by
 // rename(2) and goes by unlink(2), both under the key's lock, so that a change never brings a deleted key
-// back. Every call syncs the directory before it resolves.
+// back. Every call syncs the directory before it resolves. What is erased or deleted has no other name
+// left, not even in what a crashed program left behind.
 
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -21,6 +22,7 @@ import {
 import { join } from 'node:path';
 import {
   type KeyStore,
+  type KeyStoreChange,
   KeyStoreError,
   type KeyStorePage,
   type KeyStoreStatus,
@@ -71,10 +73,7 @@ class FileKeyStore implements KeyStore {
     return this.#guard('read', name, () => readValue(file));
   }
 
-  async replace(
-    name: string,
-    change: { readonly expected: string; readonly value: string },
-  ): Promise<void> {
+  async replace(name: string, change: KeyStoreChange): Promise<void> {
     const file = this.#file(name);
     await this.#guard('replace', name, () =>
       this.#locked(name, async (stillHeld) => {
@@ -83,7 +82,9 @@ class FileKeyStore implements KeyStore {
             throw new KeyStoreError('conflict', `key ${name} has changed`);
           }
           await stillHeld();
+          const { ino } = await stat(file);
           await rename(temporary, file);
+          if (change.isErasing === true) await removeTraces(this.#path, ino);
         });
       }),
     );
@@ -93,7 +94,9 @@ class FileKeyStore implements KeyStore {
     const file = this.#file(name);
     await this.#guard('delete', name, () =>
       this.#locked(name, async () => {
+        const { ino } = await stat(file);
         await unlink(file);
+        await removeTraces(this.#path, ino);
         await syncDirectory(this.#path);
       }),
     );
@@ -206,6 +209,29 @@ async function syncDirectory(path: string): Promise<void> {
 
 function ignoreMissing(error: NodeJS.ErrnoException): void {
   if (error.code !== 'ENOENT') throw error;
+}
+
+/**
+ * Removes what other names still show of a key that is gone: the half-written files of crashed programs,
+ * which may hold a later text of it, and the second name of a file that is just being created.
+ */
+async function removeTraces(path: string, inode: number): Promise<void> {
+  for (const entry of await readdir(path)) {
+    if (!entry.startsWith(temporaryPrefix)) continue;
+    const file = join(path, entry);
+    const isSecondName = (await inodeOf(file)) === inode;
+    const mark = entry.slice(temporaryPrefix.length).replace(/-[0-9a-f]*$/, '');
+    if (isSecondName || (await isLeftBehind(file, mark))) await unlink(file).catch(ignoreMissing);
+  }
+}
+
+async function inodeOf(file: string): Promise<number | undefined> {
+  try {
+    return (await stat(file)).ino;
+  } catch (error) {
+    ignoreMissing(error as NodeJS.ErrnoException);
+    return undefined;
+  }
 }
 
 async function removeLeftovers(path: string): Promise<void> {

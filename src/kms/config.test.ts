@@ -232,3 +232,24 @@ void test('auto encryption is on only for the documented spellings', () => {
     assert.ok(!parseAutoEncryption({ MINIO_KMS_AUTO_ENCRYPTION: text }), String(text));
   }
 });
+
+test('no part of a password in an endpoint is told', () => {
+  for (const endpoint of [
+    'https://user:hunter2@host:7373',
+    'https://user:hun,ter2@host:7373',
+    'http://user:hunter2@host',
+    'https://user:hunter2@host{1...',
+    'user:hunter2@host/path',
+    'https://other:7373,https://hunter2@host',
+  ]) {
+    const env = {
+      MINIO_KMS_KES_ENDPOINT: endpoint,
+      MINIO_KMS_KES_KEY_NAME: 'key',
+      MINIO_KMS_KES_API_KEY: 'kes:v1:AD9E7FSYWrMD+VjhI6q545cYT9YOyFxZb7UnjEepYDRc',
+    };
+    assert.throws(
+      () => parseKmsConfig(env),
+      ({ message }: Error) => /user name or password/.test(message) && !/hun|ter2/.test(message),
+    );
+  }
+});

@@ -175,7 +175,12 @@ function readApiKey(text: string): KesApiKey {
   }
 }
 
+/** Refuses user information before any part of the text can get into an error. */
 function endpointItems(text: string): string[] {
+  if (text.includes('@')) {
+    const problem = 'kms: invalid endpoint: a user name or password is not allowed';
+    throw new KmsConfigError('invalid', problem);
+  }
   return text
     .split(',')
     .map((item) => item.trim())
@@ -190,12 +195,6 @@ function parseEndpointItem(item: string): string[] {
     const url = URL.parse(text.includes('://') ? text : `https://${text}`);
     if (url?.protocol !== 'https:' || url.hostname === '') {
       throw invalidEndpoint(item, 'expected https://host:port');
-    }
-    if (url.username !== '' || url.password !== '') {
-      throw new KmsConfigError(
-        'invalid',
-        'kms: invalid endpoint: a user name or password is not allowed',
-      );
     }
     if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
       throw invalidEndpoint(item, 'nothing may follow the port');

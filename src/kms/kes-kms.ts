@@ -6,7 +6,7 @@ import type { DataKey, Kms, KmsContext, KmsEndpointState, KmsKeyInfo } from '../
 import type { KmsStatus } from '../sse/kms.ts';
 import { KmsError } from '../sse/kms.ts';
 import type { KesBatchCall, KesBatchResult } from '../wire/kes.ts';
-import type { KesClient } from '../wire/kes-client.ts';
+import { type KesClient, kesKeyStateOf } from '../wire/kes-client.ts';
 import { KesClientError, kesAnswerError } from '../wire/kes-error.ts';
 import type { KesBatcherLimits } from './kes-batcher.ts';
 import { KesBatcher } from './kes-batcher.ts';
@@ -66,8 +66,8 @@ class KesKms implements Kms {
 
   async listKeys(prefix: string): Promise<KmsKeyInfo[]> {
     const start = prefix.endsWith('*') ? prefix.slice(0, -1) : prefix;
-    const { names, disabled } = await this.#try(() => this.#client.listKeys(start));
-    return names.map((name) => ({ name, state: disabled.has(name) ? 'disabled' : 'enabled' }));
+    const found = await this.#try(() => this.#client.listKeys(start));
+    return found.names.map((name) => ({ name, state: kesKeyStateOf(found, name) }));
   }
 
   async describeKey(keyName: string): Promise<KmsKeyInfo> {

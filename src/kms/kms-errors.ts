@@ -58,6 +58,16 @@ const shapes: Readonly<Record<KesClientErrorCode, (error: KesClientError, key: s
       code: 'key-disabled',
       text: `key '${key}' is disabled: 'kes key enable ${key}' makes it usable again`,
     }),
+    'key-scheduled': (_, key) => ({
+      code: 'key-disabled',
+      text: `key '${key}' is to be destroyed: 'kes key cancel ${key}' makes it usable again`,
+    }),
+    'key-destroyed': (_, key) => ({
+      code: 'key-disabled',
+      text: `key '${key}' is destroyed: what it protected is gone for good`,
+    }),
+    'key-replaced': failed,
+    'name-destroyed': failed,
     'not-allowed': () => ({
       code: 'not-authorized',
       text: 'the key service does not allow this: check the policy of this identity',

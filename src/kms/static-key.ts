@@ -34,7 +34,9 @@ class StaticKms implements Kms {
       secret: key,
       createdAt: zeroKeyTime,
       createdBy: '',
-      isDisabled: false,
+      state: 'enabled',
+      later: [],
+      revision: 0,
     };
   }
 

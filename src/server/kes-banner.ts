@@ -37,9 +37,33 @@ export function formatBanner(
   ].join('\n');
 }
 
+/** What a key store is called, and where it is. */
 function storeBanner(store: KeyStoreConfig): string {
-  if (store.type === 'fs') return `Filesystem: ${store.path}`;
-  return store.type === 'memory' ? 'In Memory' : store.type;
+  switch (store.type) {
+    case 'fs':
+      return `Filesystem: ${store.path}`;
+    case 'memory':
+      return 'In Memory';
+    case 'gcp':
+      return `GCP SecretManager: project ${store.settings.project_id}`;
+    default:
+      return `${productNames[store.type]}: ${withoutUser(store.settings.endpoint ?? '')}`;
+  }
+}
+
+const productNames = {
+  vault: 'Hashicorp Vault',
+  fortanix: 'Fortanix SDKMS',
+  gemalto: 'Gemalto KeySecure',
+  aws: 'AWS SecretsManager',
+  azure: 'Azure KeyVault',
+  entrust: 'Entrust KeyControl',
+  kmip: 'KMIP',
+} as const;
+
+/** An endpoint as it may be shown: user information can be a password. */
+function withoutUser(endpoint: string): string {
+  return endpoint.replace(/^([a-z]+:\/\/)?.*@/i, '$1');
 }
 
 function urlOf(host: string, port: number): string {

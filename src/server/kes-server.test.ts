@@ -178,7 +178,10 @@ void describe('kes server', () => {
       assert.equal((await call(port, app, generate)).status, 200);
       await writeFile(file, 'version: v9\n');
       process.emit('SIGHUP');
-      await server.until('stderr', /Failed to reload server config: edge: invalid server config/);
+      await server.until(
+        'stderr',
+        /Failed to reload server config: \S+config\.yml:1: edge: invalid server config/,
+      );
       const badKey = configText(path, { admin: admin.identity }).replace('server.key', 'none.key');
       await writeFile(file, badKey);
       process.emit('SIGHUP');
@@ -245,16 +248,15 @@ void describe('kes server', () => {
     withDirectory(async (path) => {
       const bad = join(path, 'bad.yml');
       await writeFile(bad, 'version: v2\n');
-      const vault = join(path, 'vault.yml');
+      const keyless = join(path, 'keyless.yml');
       await writeConfig(path, { admin: 'disabled' });
       const text = configText(path, { admin: 'disabled' });
-      const section = 'vault:\n    endpoint: https://127.0.0.1:1\n    approle: {id: a, secret: b}';
-      await writeFile(vault, text.replace(/fs:\n.*\n/, `${section}\n`));
+      await writeFile(keyless, text.replace('- name: first-key', '- name: first.key'));
       const cases: [string[], RegExp][] = [
         [[], /^Error: open : no such file or directory\n$/],
         [['--config', join(path, 'none.yml')], /none\.yml: no such file or directory/],
-        [['--config', bad], /^Error: edge: invalid server config version 'v2'\n$/],
-        [['--config', vault], /^Error: keystore 'vault' is not available in this version/],
+        [['--config', bad], /^Error: \S+bad\.yml:1: edge: invalid server config version 'v2'\n$/],
+        [['--config', keyless], /^Error: \S+keyless\.yml:9: kesconf: .* key name 'first\.key' is/],
         [
           ['--dev', '--config', bad],
           /^Error: '--config' flag is not supported in development mode\n$/,
@@ -269,6 +271,21 @@ void describe('kes server', () => {
         assert.match(server.printed.stderr, pattern);
         assert.equal(server.printed.stdout, '');
       }
+    }));
+
+  void test('warns of what has no effect, with file and line', () =>
+    withDirectory(async (path) => {
+      const file = await writeConfig(path, {
+        admin: 'disabled',
+        extra: 'polici: {}\npolicy:\n  p:\n    allow: [/v1/nothing]\n',
+      });
+      const server = run(['--config', file]);
+      await server.until('stdout', isUp);
+      const line = /level=WARN msg="\S+config\.yml:13: member 'polici' .* did you mean 'policy'\?"/;
+      await server.until('stderr', line);
+      await server.until('stderr', /config\.yml:16: policy 'p': allow pattern '\/v1\/nothing'/);
+      server.stop();
+      assert.equal(await server.done, 0);
     }));
 
   void test('shows its usage on stderr, and warns of flags without effect', async () => {

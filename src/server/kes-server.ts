@@ -8,9 +8,12 @@ import {
   defaultAddress,
   defaultCache,
   type KesConfig,
-  parseKesConfig,
+  type KesConfigFile,
+  type KesConfigWarning,
+  parseKesConfigFile,
   readAddress,
 } from '../kes/config.ts';
+import { KesConfigError } from '../kes/config-yaml.ts';
 import { LineHub } from '../kes/handlers/logs.ts';
 import { KesMetrics } from '../kes/metrics.ts';
 import type { KesTlsMaterial } from '../kes/tls.ts';
@@ -31,7 +34,12 @@ type Flags = {
 };
 
 /** What to run: a configuration with, in development mode, its own certificate and API key. */
-type Plan = { readonly config: KesConfig; readonly tls?: KesTlsMaterial; readonly apiKey?: string };
+type Plan = {
+  readonly config: KesConfig;
+  readonly warnings: readonly KesConfigWarning[];
+  readonly tls?: KesTlsMaterial;
+  readonly apiKey?: string;
+};
 
 /** Runs `kes server` until the signal of `io`; gives the exit code. Errors are printed, never thrown. */
 export async function runKesServer(argv: readonly string[], io: CliIo): Promise<number> {
@@ -81,11 +89,11 @@ async function makePlan(flags: Flags, io: CliIo): Promise<Plan> {
     }
     return await devPlan(readAddress(flags.addr ?? defaultAddress));
   }
-  const config = await readConfig(flags, io);
-  return { config };
+  return await readConfig(flags, io);
 }
 
-async function readConfig(flags: Flags, io: CliIo): Promise<KesConfig> {
+/** Rejects with an error that names the file and, where there is one, the line. */
+async function readConfig(flags: Flags, io: CliIo): Promise<KesConfigFile> {
   const file = flags.config ?? '';
   let text: string;
   try {
@@ -95,8 +103,19 @@ async function readConfig(flags: Flags, io: CliIo): Promise<KesConfig> {
     const reason = code === 'ENOENT' ? 'no such file or directory' : (error as Error).message;
     throw new Error(`open ${file}: ${reason}`, { cause: error });
   }
-  const config = parseKesConfig(text, io.env);
-  return flags.addr === undefined ? config : { ...config, address: readAddress(flags.addr) };
+  let read: KesConfigFile;
+  try {
+    read = parseKesConfigFile(text, io.env);
+  } catch (error) {
+    if (!(error instanceof KesConfigError)) throw error;
+    throw new Error(`${placeOf(file, error.line)}: ${error.message}`, { cause: error });
+  }
+  if (flags.addr === undefined) return read;
+  return { ...read, config: { ...read.config, address: readAddress(flags.addr) } };
+}
+
+function placeOf(file: string, line: number | undefined): string {
+  return line === undefined ? file : `${file}:${line}`;
 }
 
 /** Keys in memory, an admin with a fresh API key, a self-signed certificate for this machine. */
@@ -125,7 +144,8 @@ async function devPlan(address: string): Promise<Plan> {
     keys: [],
     keyStore: { type: 'memory' },
   };
-  return { config, tls: { ...server, roots: [] }, apiKey: formatApiKey(apiKey) };
+  const tls = { ...server, roots: [] };
+  return { config, warnings: [], tls, apiKey: formatApiKey(apiKey) };
 }
 
 async function serveUntilStopped(flags: Flags, io: CliIo): Promise<void> {
@@ -140,8 +160,15 @@ async function serveUntilStopped(flags: Flags, io: CliIo): Promise<void> {
     metrics,
     nowMs: Date.now,
   });
+  const log = createKesLog(() => levels.error, logDeps('error'));
+  const warn = (warnings: readonly KesConfigWarning[]) => {
+    for (const { line, message } of warnings) {
+      log.warn(`${placeOf(flags.config ?? '', line)}: ${message}`);
+    }
+  };
+  warn(plan.warnings);
   const server = await startKesServer(plan.config, {
-    log: createKesLog(() => levels.error, logDeps('error')),
+    log,
     audit: createAuditLog(() => levels.audit, logDeps('audit')),
     metrics,
     hubs,
@@ -155,10 +182,11 @@ async function serveUntilStopped(flags: Flags, io: CliIo): Promise<void> {
   };
   banner(plan.config);
   const onHangup = () => {
-    void reload(server, { flags, io }).then((config) => {
-      if (config === undefined) return;
-      levels = config.log;
-      banner(config);
+    void reload(server, { flags, io }).then((read) => {
+      if (read === undefined) return;
+      levels = read.config.log;
+      warn(read.warnings);
+      banner(read.config);
       io.stdout.write('=> Reloading configuration after SIGHUP signal completed.\n');
     });
   };
@@ -175,19 +203,19 @@ async function serveUntilStopped(flags: Flags, io: CliIo): Promise<void> {
 async function reload(
   server: KesServer,
   from: { readonly flags: Flags; readonly io: CliIo },
-): Promise<KesConfig | undefined> {
+): Promise<KesConfigFile | undefined> {
   const { stderr } = from.io;
   stderr.write('SIGHUP signal received. Reloading configuration...\n');
-  let config: KesConfig;
+  let read: KesConfigFile;
   try {
-    config = await readConfig(from.flags, from.io);
+    read = await readConfig(from.flags, from.io);
   } catch (error) {
     stderr.write(`Failed to reload server config: ${(error as Error).message}\n`);
     return undefined;
   }
   try {
-    await server.reload(config);
-    return config;
+    await server.reload(read.config);
+    return read;
   } catch (error) {
     stderr.write(`Failed to update server configuration: ${(error as Error).message}\n`);
     return undefined;

@@ -2,15 +2,16 @@
 // configuration decides is one immutable state; a reload makes the next one whole before it takes the
 // place of the old, so a bad configuration changes nothing.
 
+import { X509Certificate } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { Log } from '../base/log.ts';
 import type { AuditLog } from '../kes/audit.ts';
-import { checkPatterns, type KesConfig } from '../kes/config.ts';
-import type { KeyStoreConfig } from '../kes/config-keystore.ts';
-import { KesConfigError } from '../kes/config-yaml.ts';
-import { createDispatcher, type KesState } from '../kes/dispatcher.ts';
-import type { KesHandle } from '../kes/exchange.ts';
+import type { KesConfig } from '../kes/config.ts';
+import { refuseUselessDenies } from '../kes/config-policy.ts';
+import { defaultLimits, type TransportLimits } from '../kes/connection.ts';
+import { createDispatcher, type Dispatcher, type KesState } from '../kes/dispatcher.ts';
 import { batchHandlers } from '../kes/handlers/batch.ts';
+import { bulkHandlers } from '../kes/handlers/bulk.ts';
 import { infoHandlers } from '../kes/handlers/info.ts';
 import { keyHandlers } from '../kes/handlers/keys.ts';
 import { LineHub, logHandlers } from '../kes/handlers/logs.ts';
@@ -21,12 +22,9 @@ import { createPeerResolver } from '../kes/proxy.ts';
 import { RouteTable } from '../kes/routes.ts';
 import { type KesTlsMaterial, loadTls, refusePeer, secureContextOptions } from '../kes/tls.ts';
 import { createTransport, type KesTransport } from '../kes/transport.ts';
-import { CachedKeyStore } from '../keys/cached-key-store.ts';
-import { KeyError } from '../keys/key-error.ts';
-import { KeyService } from '../keys/key-service.ts';
 import type { KeyStore } from '../keys/key-store.ts';
-import { openFileKeyStore } from '../keystores/files.ts';
-import { MemoryKeyStore } from '../keystores/memory.ts';
+import { openServiceAudit, type ServiceAudit } from './kes-audit.ts';
+import { closeKesKeys, createPredefinedKeys, type KesKeys, openKesKeys } from './kes-keys.ts';
 import { readVersion } from './version.ts';
 
 /** Logs are made by the caller; everything else has a default. */
@@ -39,6 +37,11 @@ export type KesServerDeps = {
   readonly tls?: KesTlsMaterial;
   readonly metrics?: KesMetrics;
   readonly hubs?: { readonly error: LineHub; readonly audit: LineHub };
+  readonly limits?: Partial<TransportLimits>;
+  /** Counts milliseconds and never goes back; the process's own clock by default. */
+  readonly now?: () => number;
+  /** How often the TLS files are read again by themselves; 15 minutes by default. */
+  readonly tlsReloadMs?: number;
 };
 
 export type KesServer = {
@@ -50,7 +53,7 @@ export type KesServer = {
   reload(config: KesConfig): Promise<void>;
   /** Reads the TLS files again. Rejects, changing nothing, when they are bad. */
   reloadTls(): Promise<void>;
-  /** Waits up to a second for requests, then closes every connection and the key store. */
+  /** Waits up to a second for requests, then closes every connection, the key store and the audit log. */
   close(): Promise<void>;
 };
 
@@ -58,45 +61,77 @@ export type KesServer = {
 type Generation = {
   readonly config: KesConfig;
   readonly tls: KesTlsMaterial;
-  readonly store: KeyStore;
-  readonly cache: CachedKeyStore;
+  readonly keys: KesKeys;
   readonly state: KesState;
   readonly isCertificateOptional: boolean;
+  /** The requests that began under it. */
+  readonly calls: CallCount;
 };
 
 const graceMs = 1_000;
 const sweepMs = 1_000;
+const destroyDueMs = 60_000;
 const tlsReloadMs = 15 * 60_000;
+const expiryWarningMs = 7 * 24 * 3_600_000;
 
 /**
- * Starts a key service. Rejects with `KesConfigError`, `KeyStoreError` or the error of listening, leaving
- * nothing open.
+ * Starts a key service. Rejects with `KesConfigError`, `KeyStoreError`, `AuditFileError` or the error of
+ * listening, leaving nothing open.
  */
 export async function startKesServer(config: KesConfig, deps: KesServerDeps): Promise<KesServer> {
-  const startedAtMs = Date.now();
-  const first = await buildGeneration(config, deps, { startedAtMs });
-  const service = new Service(first, deps, startedAtMs);
-  await service.open();
-  return service;
+  const { audit: stream, log } = deps;
+  const audit = await openServiceAudit(config, { stream, log, nowMs: Date.now });
+  try {
+    return await startWithAudit(config, deps, audit);
+  } catch (error) {
+    await audit.close();
+    throw error;
+  }
 }
 
+async function startWithAudit(
+  config: KesConfig,
+  deps: KesServerDeps,
+  audit: ServiceAudit,
+): Promise<KesServer> {
+  const startedAtMs = Date.now();
+  const first = await buildGeneration(config, deps, { startedAtMs });
+  try {
+    const service = new Service(first, { ...deps, audit }, startedAtMs);
+    await service.open();
+    return service;
+  } catch (error) {
+    await closeKesKeys(first.keys);
+    throw error;
+  }
+}
+
+type ServiceDeps = KesServerDeps & { readonly audit: ServiceAudit };
+
 class Service implements KesServer {
-  readonly #deps: KesServerDeps;
+  readonly #deps: ServiceDeps;
   readonly #startedAtMs: number;
+  readonly #dispatcher: Dispatcher;
   readonly #transport: KesTransport;
   readonly #timers: NodeJS.Timeout[] = [];
   #current: Generation;
   #address: AddressInfo = { address: '', family: '', port: 0 };
   /** Reloads happen one after another. */
   #reloading: Promise<void> = Promise.resolve();
+  /** Resolves when no request of an earlier generation is in progress. */
+  #drained: Promise<unknown> = Promise.resolve();
+  readonly #closings = new Set<Promise<void>>();
+  readonly #stopped = Promise.withResolvers<void>();
 
-  constructor(first: Generation, deps: KesServerDeps, startedAtMs: number) {
+  constructor(first: Generation, deps: ServiceDeps, startedAtMs: number) {
     this.#current = first;
     this.#deps = deps;
     this.#startedAtMs = startedAtMs;
-    this.#transport = createTransport(secureContextOptions(first.tls), {
-      handle: this.#createHandle(),
+    this.#dispatcher = this.#createDispatcher();
+    this.#transport = createTransport(secureContextOptions(first.tls, first.config.tls.auth), {
+      handle: (request) => this.#current.calls.count(this.#dispatcher.handle(request)),
       log: deps.log,
+      limits: { ...defaultLimits, ...deps.limits },
       refuse: (socket) =>
         refusePeer(socket, {
           auth: this.#current.config.tls.auth,
@@ -118,14 +153,19 @@ class Service implements KesServer {
     const { host, port } = splitAddress(this.#current.config.address);
     try {
       this.#address = await this.#transport.listen(host, port);
-      await createPredefinedKeys(this.#current);
+      await createPredefinedKeys(this.#current.keys, this.#deps);
     } catch (error) {
       await this.#transport.close(0).catch(() => undefined);
-      await this.#current.cache.close();
       throw error;
     }
-    this.#every(sweepMs, () => this.#current.cache.sweep());
-    this.#every(tlsReloadMs, () => {
+    this.#warnOfExpiry();
+    this.#every(sweepMs, () => this.#current.keys.cache.sweep());
+    this.#every(destroyDueMs, () => {
+      this.#current.keys.service.destroyDue().catch((error: Error) => {
+        this.#deps.log.warn('cannot look for keys to destroy', { error: error.message });
+      });
+    });
+    this.#every(this.#deps.tlsReloadMs ?? tlsReloadMs, () => {
       this.reloadTls().catch((error: Error) => {
         this.#deps.log.error(`Failed to reload TLS configuration: ${error.message}`);
       });
@@ -136,12 +176,20 @@ class Service implements KesServer {
     return this.#afterReload(async () => {
       const previous = this.#current;
       const startedAtMs = this.#startedAtMs;
+      if (config.address !== previous.config.address) {
+        const change = `from ${previous.config.address} to ${config.address}`;
+        this.#deps.log.warn(`the address changes only at a restart: not ${change}`);
+      }
       const next = await buildGeneration(config, this.#deps, { startedAtMs, previous });
-      await createPredefinedKeys(next);
-      this.#transport.setSecureContext(secureContextOptions(next.tls));
-      this.#current = next;
-      previous.cache.clear();
-      if (next.store !== previous.store) await previous.store.close();
+      try {
+        await createPredefinedKeys(next.keys, this.#deps);
+        await this.#deps.audit.reload(config);
+        this.#adopt(next);
+      } catch (error) {
+        await closeKesKeys(next.keys, previous.keys);
+        throw error;
+      }
+      this.#retire(previous);
     });
   }
 
@@ -149,22 +197,52 @@ class Service implements KesServer {
     return this.#afterReload(async () => {
       const { config, state } = this.#current;
       const tls = this.#deps.tls ?? (await loadTls(config.tls));
-      this.#transport.setSecureContext(secureContextOptions(tls));
-      this.#current = {
-        ...this.#current,
-        tls,
-        state: { ...state, ...peerResolverOf(config, tls) },
-      };
+      const resolver = peerResolverOf(config, tls);
+      this.#adopt({ ...this.#current, tls, state: { ...state, ...resolver } });
     });
+  }
+
+  /** Everything from here on goes by the next generation, connections and open log streams included. */
+  #adopt(next: Generation): void {
+    const previous = this.#current;
+    this.#transport.setSecureContext(secureContextOptions(next.tls, next.config.tls.auth));
+    this.#current = next;
+    this.#dispatcher.recheck();
+    if (connectionRule(next) !== connectionRule(previous)) this.#transport.renew();
+    this.#warnOfExpiry();
+  }
+
+  /** Forgets an earlier generation; a store of its own is closed when its last request is answered. */
+  #retire(previous: Generation): void {
+    const { keys } = this.#current;
+    previous.keys.cache.clear();
+    this.#drained = Promise.all([this.#drained, previous.calls.idle()]);
+    const closing = Promise.race([this.#drained, this.#stopped.promise])
+      .then(() => closeKesKeys(previous.keys, keys))
+      .catch((error: Error) => {
+        this.#deps.log.warn('the previous key store did not close', { error: error.message });
+      })
+      .finally(() => this.#closings.delete(closing));
+    this.#closings.add(closing);
+  }
+
+  #warnOfExpiry(): void {
+    const { tls, config } = this.#current;
+    const warning = expiryWarning(tls, { path: config.tls.cert, nowMs: Date.now() });
+    if (warning !== undefined) this.#deps.log.warn(warning);
   }
 
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    await this.#reloading;
     await this.#transport.close(graceMs);
-    await this.#current.cache.close();
+    this.#stopped.resolve();
+    await Promise.all(this.#closings);
+    await closeKesKeys(this.#current.keys);
+    await this.#deps.audit.close();
   }
 
-  #createHandle(): KesHandle {
+  #createDispatcher(): Dispatcher {
     const nowMs = Date.now;
     const metrics = this.#deps.metrics ?? new KesMetrics({ nowMs });
     const hubs = this.#deps.hubs ?? { error: new LineHub(), audit: new LineHub() };
@@ -173,6 +251,7 @@ class Service implements KesServer {
       ...infoHandlers({ version, commit: version }),
       ...keyHandlers,
       ...batchHandlers,
+      ...bulkHandlers,
       ...policyHandlers,
       ...logHandlers(hubs),
     };
@@ -192,6 +271,45 @@ class Service implements KesServer {
   }
 }
 
+/** What decides who may connect: whoever got in under another rule has to come again. */
+function connectionRule({ config, tls, isCertificateOptional }: Generation): string {
+  const { auth } = config.tls;
+  return JSON.stringify([auth, isCertificateOptional, auth === 'on' ? tls.roots : []]);
+}
+
+function expiryWarning(
+  tls: KesTlsMaterial,
+  given: { readonly path: string; readonly nowMs: number },
+): string | undefined {
+  const { validToDate } = new X509Certificate(tls.cert);
+  const leftMs = validToDate.getTime() - given.nowMs;
+  if (leftMs > expiryWarningMs) return undefined;
+  const when = `${leftMs <= 0 ? 'expired' : 'expires'} at ${validToDate.toISOString()}`;
+  return `the TLS certificate ${given.path} ${when}: replace it, then send SIGHUP`;
+}
+
+/** Counts the calls in progress. */
+class CallCount {
+  #calls = 0;
+  #idle: (() => void)[] = [];
+
+  async count<T>(call: Promise<T>): Promise<T> {
+    this.#calls += 1;
+    try {
+      return await call;
+    } finally {
+      this.#calls -= 1;
+      if (this.#calls === 0) for (const wake of this.#idle.splice(0)) wake();
+    }
+  }
+
+  /** Resolves when none is in progress. */
+  idle(): Promise<void> {
+    if (this.#calls === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+}
+
 /** Splits `host:port`, with or without brackets. */
 export function splitAddress(address: string): { readonly host: string; readonly port: number } {
   const colon = address.lastIndexOf(':');
@@ -204,59 +322,26 @@ async function buildGeneration(
   deps: KesServerDeps,
   past: { readonly startedAtMs: number; readonly previous?: Generation },
 ): Promise<Generation> {
-  for (const warning of checkPatterns(config.policies)) deps.log.warn(warning);
+  refuseUselessDenies(config.policies);
   const tls = deps.tls ?? (await loadTls(config.tls));
-  const store =
-    deps.keyStore ?? reusable(config, past.previous) ?? (await openStore(config.keyStore));
-  const cache = new CachedKeyStore({ store, rules: config.cache, now: () => performance.now() });
+  const keys = await openKesKeys(config, deps, past.previous?.keys);
   const { admin, policies } = config;
   const state: KesState = {
     admin,
     policies,
-    authorizer: new Authorizer({ admin, policies }),
+    authorizer: new Authorizer({ admin, policies, peers: config.peers?.identities ?? [] }),
     routes: new RouteTable(config.api),
-    keys: new KeyService({ store: cache, nowMs: Date.now }),
+    keys: keys.service,
     startedAtMs: past.startedAtMs,
     ...peerResolverOf(config, tls),
   };
   const isCertificateOptional = state.routes.routes.some(
     (route) => config.api.get(route.prefix)?.skipAuth === true,
   );
-  return { config, tls, store, cache, state, isCertificateOptional };
+  return { config, tls, keys, state, isCertificateOptional, calls: new CallCount() };
 }
 
 function peerResolverOf(config: KesConfig, tls: KesTlsMaterial): Pick<KesState, 'resolvePeer'> {
   const { roots } = tls;
   return { resolvePeer: createPeerResolver(config.tls, { roots, nowMs: Date.now }) };
-}
-
-/** The open store when the new configuration names the same one. */
-function reusable(config: KesConfig, previous: Generation | undefined): KeyStore | undefined {
-  if (previous === undefined) return undefined;
-  const isSame = JSON.stringify(config.keyStore) === JSON.stringify(previous.config.keyStore);
-  return isSame ? previous.store : undefined;
-}
-
-async function openStore(config: KeyStoreConfig): Promise<KeyStore> {
-  switch (config.type) {
-    case 'fs':
-      return openFileKeyStore(config.path);
-    case 'memory':
-      return new MemoryKeyStore();
-    default:
-      throw new KesConfigError(
-        `keystore '${config.type}' is not available in this version: use 'fs' or 'memory'`,
-      );
-  }
-}
-
-async function createPredefinedKeys(generation: Generation): Promise<void> {
-  const { keys, admin } = { keys: generation.state.keys, admin: generation.state.admin };
-  for (const name of generation.config.keys) {
-    try {
-      await keys.create(name, admin);
-    } catch (error) {
-      if (!(error instanceof KeyError && error.code === 'exists')) throw error;
-    }
-  }
 }

@@ -25,10 +25,7 @@ export async function runCoffer(argv: readonly string[], io: CliIo): Promise<num
     case 'worker':
       return (await import('./worker.ts')).runWorker();
     case 'kes':
-      if (rest[0] === 'server') {
-        return (await import('./kes-server.ts')).runKesServer(rest.slice(1), io);
-      }
-      return (await import('../cli/kes/main.ts')).runKes(rest, io);
+      return (await import('./kes-commands.ts')).runKesProgram(rest, io);
     case 'mc':
       return (await import('../cli/mc/main.ts')).runMc(rest, io);
     case 'play':

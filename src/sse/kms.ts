@@ -14,7 +14,7 @@ export type DataKey = {
   readonly keyName: string;
 };
 
-export type KmsKeyState = 'enabled' | 'disabled';
+export type KmsKeyState = 'enabled' | 'disabled' | 'scheduled' | 'destroyed';
 
 export type KmsKeyInfo = {
   readonly name: string;

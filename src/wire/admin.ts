@@ -169,7 +169,7 @@ export type KmsKeyStatusAnswer = {
  */
 export type KmsKeyUsageAnswer = {
   readonly keyId: string;
-  readonly state: 'enabled' | 'disabled' | 'absent' | 'unknown';
+  readonly state: 'enabled' | 'disabled' | 'scheduled' | 'destroyed' | 'absent' | 'unknown';
   readonly objects: number;
   readonly bytes: number;
 };

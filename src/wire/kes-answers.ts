@@ -2,7 +2,13 @@
 // bytes are, the only thing thrown is `KesClientError`, and its text does not quote an answer that may
 // hold key material.
 
-import type { KesBatchResult, KesKeyInfo } from './kes.ts';
+import type {
+  KesBatchResult,
+  KesDestroyResponse,
+  KesKeyInfo,
+  KesKeyState,
+  KesKeyVersionInfo,
+} from './kes.ts';
 import { kesRoutes } from './kes.ts';
 import { KesClientError, kesAnswerError, kesErrorText } from './kes-error.ts';
 import type { KesResponse } from './kes-transport.ts';
@@ -19,7 +25,7 @@ export type KesApi = {
 export type KesDocument = Readonly<Record<string, unknown>>;
 
 /** The answer if it is a success; throws the error it names otherwise. */
-export function checked(response: KesResponse): KesResponse {
+export function checked<Answer extends KesResponse>(response: Answer): Answer {
   if (response.status >= 200 && response.status < 300) return response;
   throw kesAnswerError(response.status, kesErrorText(response.contentType, response.body));
 }
@@ -57,14 +63,55 @@ export function stringsOf(value: unknown): string[] {
 
 /** A described key; members that are missing get their documented defaults. */
 export function parseKeyInfo(answer: KesDocument, name: string): KesKeyInfo {
-  const { algorithm, created_at: createdAt, created_by: createdBy, state } = answer;
+  const { algorithm, created_at: createdAt, created_by: createdBy, version } = answer;
+  const { id, fingerprint, destroy_at: destroyAt } = answer;
+  const state = keyStates.find((each) => each === answer['state']);
+  const versions = Array.isArray(answer['versions']) ? answer['versions'].filter(isObject) : [];
   return {
     name: typeof answer['name'] === 'string' ? answer['name'] : name,
-    algorithm: typeof algorithm === 'string' ? algorithm : '',
-    created_at: typeof createdAt === 'string' ? createdAt : '0001-01-01T00:00:00Z',
+    ...(typeof algorithm === 'string' && algorithm !== '' && { algorithm }),
+    created_at: typeof createdAt === 'string' ? createdAt : zeroTime,
     ...(typeof createdBy === 'string' && createdBy !== '' && { created_by: createdBy }),
-    ...(state === 'disabled' && { state }),
+    ...(state && { state }),
+    ...(typeof id === 'string' && { id }),
+    ...(typeof fingerprint === 'string' && { fingerprint }),
+    ...(typeof version === 'number' && { version }),
+    ...(versions.length > 0 && { versions: versions.map(parseKeyVersion) }),
+    ...(typeof destroyAt === 'string' && { destroy_at: destroyAt }),
   };
+}
+
+const keyStates: readonly Exclude<KesKeyState, 'enabled'>[] = [
+  'disabled',
+  'scheduled',
+  'destroyed',
+];
+const zeroTime = '0001-01-01T00:00:00Z';
+
+function parseKeyVersion(version: KesDocument): KesKeyVersionInfo {
+  const createdBy = textOf(version['created_by']);
+  return {
+    version: Number(version['version'] ?? 0),
+    fingerprint: textOf(version['fingerprint']),
+    created_at: textOf(version['created_at']) || zeroTime,
+    ...(createdBy !== '' && { created_by: createdBy }),
+  };
+}
+
+/** What became of a key that was to be destroyed. */
+export function parseDestroyed(answer: KesDocument): KesDestroyResponse {
+  const { state, destroy_at: destroyAt, note } = answer;
+  if ((state !== 'scheduled' && state !== 'destroyed') || typeof destroyAt !== 'string') {
+    throw nonsense();
+  }
+  return { state, destroy_at: destroyAt, ...(typeof note === 'string' && note !== '' && { note }) };
+}
+
+/** A version number of an answer. */
+export function versionOf(answer: KesDocument): number {
+  const { version } = answer;
+  if (typeof version !== 'number' || !Number.isInteger(version)) throw nonsense();
+  return version;
 }
 
 /** The list of `/v1/api`. */

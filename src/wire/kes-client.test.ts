@@ -5,8 +5,9 @@ import { test } from 'node:test';
 import type { FakeKes } from '../../test/support/fake-kes.ts';
 import { startFakeKes } from '../../test/support/fake-kes.ts';
 import type { KesClientOptions } from './kes-client.ts';
-import { KesClient, parseKesEndpoint } from './kes-client.ts';
+import { KesClient } from './kes-client.ts';
 import { createClientCertificate, generateApiKey } from './kes-identity.ts';
+import { parseKesEndpoint } from './kes-paths.ts';
 
 const context = Buffer.from('{"bucket":"bucket/object"}');
 

@@ -2,9 +2,16 @@
 // protocol. Failover and retries are in `kes-endpoints.ts`, connections in `kes-transport.ts`. Rules kept
 // here: answers are checked before they are believed, and are at most 1 MiB; nothing secret is in an error.
 
+import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { KesBatchCall, KesBatchResult, KesKeyInfo, KesRouteName } from './kes.ts';
-import { kesRoutes } from './kes.ts';
+import type {
+  KesBatchCall,
+  KesBatchResult,
+  KesDestroyResponse,
+  KesKeyInfo,
+  KesKeyState,
+  KesRouteName,
+} from './kes.ts';
 import type { KesApi, KesDocument } from './kes-answers.ts';
 import {
   byBytes,
@@ -13,15 +20,25 @@ import {
   listsBatch,
   parseApis,
   parseBatch,
+  parseDestroyed,
   parseKeyInfo,
   parseLegacyList,
   parseObject,
   parseSingle,
   stringsOf,
+  versionOf,
 } from './kes-answers.ts';
 import type { KesEndpoint, KesRetryDeps } from './kes-endpoints.ts';
 import { KesEndpoints } from './kes-endpoints.ts';
 import { KesClientError, kesAbortedError } from './kes-error.ts';
+import {
+  kesGet as get,
+  kesPath as pathOf,
+  kesPost as post,
+  kesPut as put,
+  parseKesEndpoint,
+} from './kes-paths.ts';
+import { parseLog } from './kes-stream.ts';
 import type { KesRequest, KesResponse, KesTls } from './kes-transport.ts';
 
 /** A page of names is followed by the next one this often at most. */
@@ -46,18 +63,20 @@ export type KesCallOptions = { readonly signal?: AbortSignal | undefined };
 /** `timeoutMs` shortens the limit of one call. */
 export type KesBatchOptions = KesCallOptions & { readonly timeoutMs?: number };
 
-/** All names with the prefix, sorted by bytes; `disabled` are those of them that are locked. */
-export type KesNames = { readonly names: string[]; readonly disabled: ReadonlySet<string> };
+/** All names with the prefix, sorted by bytes; the sets hold those of them that are in that state. */
+export type KesNames = {
+  readonly names: string[];
+  readonly disabled: ReadonlySet<string>;
+  readonly scheduled: ReadonlySet<string>;
+  readonly destroyed: ReadonlySet<string>;
+};
 
-/** Routes of the protocol that the shared table does not hold. */
-const otherRoutes = {
-  policyDescribe: '/v1/policy/describe/',
-  policyRead: '/v1/policy/read/',
-  policyList: '/v1/policy/list/',
-  identityDescribe: '/v1/identity/describe/',
-  identityList: '/v1/identity/list/',
-  identitySelf: '/v1/identity/self/describe',
-} as const;
+/** The state of one of the names. */
+export function kesKeyStateOf(found: KesNames, name: string): KesKeyState {
+  if (found.destroyed.has(name)) return 'destroyed';
+  if (found.scheduled.has(name)) return 'scheduled';
+  return found.disabled.has(name) ? 'disabled' : 'enabled';
+}
 
 type Call = KesBatchOptions & {
   readonly method: string;
@@ -77,7 +96,7 @@ export class KesClient {
   constructor(options: KesClientOptions) {
     const urls = options.endpoints.map(parseKesEndpoint);
     if (urls.length === 0) throw new TypeError('kes: no server endpoint');
-    const deps = { now: Date.now, random: Math.random, sleep, ...options.deps };
+    const deps = { now: monotonicMs, random: Math.random, sleep, ...options.deps };
     const retriesMax = options.retriesMax ?? 2;
     this.#endpoints = new KesEndpoints(urls, { tls: options.tls, retriesMax, deps });
     this.#timeoutMs = options.timeoutMs ?? 15_000;
@@ -123,9 +142,33 @@ export class KesClient {
     return parseApis((await this.#answer({ ...get('api'), ...options })).body);
   }
 
+  /** Resolves when the key store of the service answers. */
+  async ready(options?: KesCallOptions): Promise<void> {
+    await this.#answer({ ...get('ready'), ...options });
+  }
+
   /** Prometheus text. */
   async metrics(options?: KesCallOptions): Promise<string> {
     return (await this.#answer({ ...get('metrics'), ...options })).body.toString('utf8');
+  }
+
+  /**
+   * The events of a log from now on, until the server ends the stream: each as the object that was sent.
+   * Resolves when the stream is there; leaving the loop closes it.
+   */
+  async openLog(
+    log: 'audit' | 'error',
+    options?: KesCallOptions,
+  ): Promise<AsyncGenerator<KesDocument, void, undefined>> {
+    const { path } = get(log === 'audit' ? 'log-audit' : 'log-error');
+    const signal = options?.signal;
+    const { stream } = checked(
+      await this.#endpoints.attempt(
+        (endpoint, timeoutMs) => this.#endpoints.openTo(endpoint, { path, timeoutMs, signal }),
+        { timeoutMs: this.#timeoutMs, signal, isRepeatable: true },
+      ),
+    );
+    return parseLog(stream ?? Readable.from([]), signal);
   }
 
   // ---- keys ---------------------------------------------------------------------------------------
@@ -155,11 +198,43 @@ export class KesClient {
 
   /** Locks the key; repeating it is harmless. */
   async disableKey(name: string, options?: KesCallOptions): Promise<void> {
-    await this.#answer({ method: 'PUT', path: pathOf('key-disable', name), ...options });
+    await this.#answer({ ...put('key-disable', name), ...options });
   }
 
   async enableKey(name: string, options?: KesCallOptions): Promise<void> {
-    await this.#answer({ method: 'PUT', path: pathOf('key-enable', name), ...options });
+    await this.#answer({ ...put('key-enable', name), ...options });
+  }
+
+  /** Adds a version, which new ciphertexts use; its number. */
+  async rotateKey(name: string, options?: KesCallOptions): Promise<number> {
+    const call = { ...put('key-rotate', name), isRepeatable: false };
+    return versionOf(await this.#json({ ...call, ...options }));
+  }
+
+  /** Destroys the key after so many seconds, at once for 0, in a week by default. */
+  async destroyKey(
+    name: string,
+    afterSeconds: number | undefined,
+    options?: KesCallOptions,
+  ): Promise<KesDestroyResponse> {
+    const body = afterSeconds === undefined ? {} : { after: afterSeconds };
+    const call = { ...put('key-destroy', name), body, isRepeatable: false };
+    return parseDestroyed(await this.#json({ ...call, ...options }));
+  }
+
+  /** Takes back a scheduled destruction. */
+  async cancelKey(name: string, options?: KesCallOptions): Promise<void> {
+    await this.#answer({ ...put('key-cancel', name), isRepeatable: false, ...options });
+  }
+
+  /** Accepts that another key has this name now. */
+  async acceptKey(name: string, options?: KesCallOptions): Promise<void> {
+    await this.#answer({ ...put('key-accept', name), ...options });
+  }
+
+  /** Tells another node that a key has changed in the shared store. */
+  async peerChanged(name: string, options?: KesBatchOptions): Promise<void> {
+    await this.#answer({ ...put('peer-changed', name), ...options });
   }
 
   async generateKey(
@@ -193,8 +268,24 @@ export class KesClient {
     return bytesOf(answer, 'plaintext');
   }
 
+  /** Seals what the ciphertext holds again, under the newest version; nothing of it is shown. */
+  async rewrap(
+    name: string,
+    sealed: { readonly ciphertext: Uint8Array; readonly context?: Uint8Array },
+    options?: KesCallOptions,
+  ): Promise<{ readonly ciphertext: Buffer; readonly version: number }> {
+    const body = { ciphertext: base64(sealed.ciphertext), ...contextOf(sealed.context) };
+    const answer = await this.#json({ ...put('key-rewrap', name), body, ...options });
+    return { ciphertext: bytesOf(answer, 'ciphertext'), version: versionOf(answer) };
+  }
+
+  async hmac(name: string, message: Uint8Array, options?: KesCallOptions): Promise<Buffer> {
+    const body = { message: base64(message) };
+    return bytesOf(await this.#json({ ...put('key-hmac', name), body, ...options }), 'hmac');
+  }
+
   async listKeys(prefix: string, options?: KesCallOptions): Promise<KesNames> {
-    return this.#list({ path: routePrefix('key-list'), member: 'names', prefix }, options);
+    return this.#list({ route: 'key-list', member: 'names', prefix }, options);
   }
 
   // ---- batches ------------------------------------------------------------------------------------
@@ -251,27 +342,27 @@ export class KesClient {
   // ---- policies and identities --------------------------------------------------------------------
 
   async describePolicy(name: string, options?: KesCallOptions): Promise<KesDocument> {
-    return this.#json({ ...getPath(otherRoutes.policyDescribe, name), ...options });
+    return this.#json({ ...get('policy-describe', name), ...options });
   }
 
   async readPolicy(name: string, options?: KesCallOptions): Promise<KesDocument> {
-    return this.#json({ ...getPath(otherRoutes.policyRead, name), ...options });
+    return this.#json({ ...get('policy-read', name), ...options });
   }
 
   async listPolicies(prefix: string, options?: KesCallOptions): Promise<KesNames> {
-    return this.#list({ path: otherRoutes.policyList, member: 'names', prefix }, options);
+    return this.#list({ route: 'policy-list', member: 'names', prefix }, options);
   }
 
   async describeIdentity(identity: string, options?: KesCallOptions): Promise<KesDocument> {
-    return this.#json({ ...getPath(otherRoutes.identityDescribe, identity), ...options });
+    return this.#json({ ...get('identity-describe', identity), ...options });
   }
 
   async describeSelf(options?: KesCallOptions): Promise<KesDocument> {
-    return this.#json({ method: 'GET', path: otherRoutes.identitySelf, ...options });
+    return this.#json({ ...get('identity-self'), ...options });
   }
 
   async listIdentities(prefix: string, options?: KesCallOptions): Promise<KesNames> {
-    return this.#list({ path: otherRoutes.identityList, member: 'identities', prefix }, options);
+    return this.#list({ route: 'identity-list', member: 'identities', prefix }, options);
   }
 
   // ---- one call -----------------------------------------------------------------------------------
@@ -281,7 +372,7 @@ export class KesClient {
    * is, but older servers take that for a character, so a shorter prefix is asked for then.
    */
   async #list(
-    list: { readonly path: string; readonly member: string; readonly prefix: string },
+    list: { readonly route: KesRouteName; readonly member: string; readonly prefix: string },
     options?: KesCallOptions,
   ): Promise<KesNames> {
     const { prefix } = list;
@@ -294,29 +385,35 @@ export class KesClient {
       found = await this.#pages({ ...list, pattern: bare || '*' }, options);
     }
     const names = [...new Set(found.names)].filter((name) => name.startsWith(prefix));
-    return { names: names.sort(byBytes), disabled: found.disabled };
+    return { ...found, names: names.sort(byBytes) };
   }
 
   async #pages(
-    list: { readonly path: string; readonly member: string; readonly pattern: string },
+    list: { readonly route: KesRouteName; readonly member: string; readonly pattern: string },
     options?: KesCallOptions,
   ): Promise<KesNames> {
     const names: string[] = [];
-    const disabled = new Set<string>();
+    const states = {
+      disabled: new Set<string>(),
+      scheduled: new Set<string>(),
+      destroyed: new Set<string>(),
+    };
     let pattern = list.pattern;
     for (let page = 0; page < pagesMax; page += 1) {
-      const response = await this.#answer({ ...getPath(list.path, pattern), ...options });
+      const response = await this.#answer({ ...get(list.route, pattern), ...options });
       if (response.contentType?.startsWith('application/x-ndjson')) {
-        return { names: parseLegacyList(response.body), disabled };
+        return { ...states, names: parseLegacyList(response.body) };
       }
       const answer = parseObject(response.body);
       names.push(...stringsOf(answer[list.member]));
-      for (const name of stringsOf(answer['disabled'])) disabled.add(name);
+      for (const [state, found] of Object.entries(states)) {
+        for (const name of stringsOf(answer[state])) found.add(name);
+      }
       const next = answer['continue_at'];
       if (typeof next !== 'string' || next === '' || next === pattern) break;
       pattern = next;
     }
-    return { names, disabled };
+    return { ...states, names };
   }
 
   async #json(call: Call): Promise<KesDocument> {
@@ -351,52 +448,17 @@ export class KesClient {
   }
 }
 
-/** Reads an endpoint; throws TypeError unless it is an https URL without a path. */
-export function parseKesEndpoint(text: string): URL {
-  const trimmed = text.trim();
-  const url = URL.parse(trimmed);
-  if (!url || url.protocol !== 'https:' || url.hostname === '') {
-    throw new TypeError(`kes: invalid server endpoint '${trimmed}': expected https://host:port`);
-  }
-  if (url.username !== '' || url.password !== '' || url.search !== '' || url.pathname !== '/') {
-    throw new TypeError(
-      `kes: invalid server endpoint '${url.origin}': nothing may follow the port`,
-    );
-  }
-  return url;
-}
-
-// ---- paths ----------------------------------------------------------------------------------------
-
-function routePrefix(name: KesRouteName): string {
-  const route = kesRoutes.find((each) => each.name === name);
-  if (!route) throw new TypeError(`no route ${name}`);
-  return route.prefix;
-}
-
-function pathOf(name: KesRouteName, resource = ''): string {
-  return routePrefix(name) + encodeURIComponent(resource).replaceAll('*', '%2A');
-}
-
-function get(name: KesRouteName, resource?: string): { method: 'GET'; path: string } {
-  return { method: 'GET', path: pathOf(name, resource) };
-}
-
-function getPath(prefix: string, resource: string): { method: 'GET'; path: string } {
-  return { method: 'GET', path: prefix + encodeURIComponent(resource).replaceAll('*', '%2A') };
-}
-
-/** POST where servers of any age take it: create, import, generate, encrypt, decrypt. */
-function post(name: KesRouteName, resource: string): { method: 'POST'; path: string } {
-  return { method: 'POST', path: pathOf(name, resource) };
-}
-
 function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
 }
 
 function contextOf(context: Uint8Array | undefined): { context?: string } {
   return context && context.length > 0 ? { context: base64(context) } : {};
+}
+
+/** Not the time of day, which may be set while a call is under way. */
+function monotonicMs(): number {
+  return performance.now();
 }
 
 async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {

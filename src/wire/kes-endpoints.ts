@@ -9,6 +9,7 @@ import { networkInterfaces } from 'node:os';
 import type { SecureContext } from 'node:tls';
 import { KesClientError, kesAbortedError, kesTimeoutError } from './kes-error.ts';
 import type { KesRequest, KesResponse, KesTls, KesTransport } from './kes-transport.ts';
+import type { KesStreamAnswer, KesStreamRequest } from './kes-stream.ts';
 import { connectKes, createKesTlsContext } from './kes-transport.ts';
 
 const asideMs = 30_000;
@@ -21,7 +22,7 @@ export type KesBatching = 'unknown' | 'asking' | 'yes' | 'no';
 export class KesEndpoint {
   readonly url: URL;
   /** Milliseconds of `now()`; not asked before then while others answer. */
-  asideUntil = 0;
+  asideUntil = Number.NEGATIVE_INFINITY;
   isLocal: boolean;
   /** Reset with each new connection. */
   batching: KesBatching = 'unknown';
@@ -37,10 +38,14 @@ export class KesEndpoint {
   async send(request: KesRequest, tls: KesTlsState): Promise<KesResponse> {
     const usable = this.#usable();
     if (usable) return usable.send(request);
-    const start = performance.now();
-    const transport = await within(this.#connect(tls), request);
-    const timeoutMs = Math.max(1, request.timeoutMs - (performance.now() - start));
+    const { transport, timeoutMs } = await this.#connected(tls, request);
     return transport.send({ ...request, timeoutMs });
+  }
+
+  /** As `send`, for an answer that goes on. */
+  async open(request: KesStreamRequest, tls: KesTlsState): Promise<KesStreamAnswer> {
+    const { transport, timeoutMs } = await this.#connected(tls, request);
+    return transport.open({ ...request, timeoutMs });
   }
 
   /** The next request makes a new connection; running ones finish. */
@@ -59,6 +64,19 @@ export class KesEndpoint {
       (transport) => transport.destroy(),
       () => {},
     );
+  }
+
+  /** A connection, and what is left of the time for using it. */
+  async #connected(
+    tls: KesTlsState,
+    limits: Limits,
+  ): Promise<{ readonly transport: KesTransport; readonly timeoutMs: number }> {
+    const usable = this.#usable();
+    if (usable) return { transport: usable, timeoutMs: limits.timeoutMs };
+    const start = performance.now();
+    const transport = await within(this.#connect(tls), limits);
+    const timeoutMs = Math.max(1, limits.timeoutMs - (performance.now() - start));
+    return { transport, timeoutMs };
   }
 
   #usable(): KesTransport | undefined {
@@ -90,8 +108,10 @@ export class KesEndpoint {
   }
 }
 
+type Limits = Pick<KesRequest, 'timeoutMs' | 'signal'>;
+
 /** A call gives up waiting for a connection that others may still get. */
-function within<T>(work: Promise<T>, limits: Pick<KesRequest, 'timeoutMs' | 'signal'>): Promise<T> {
+function within<T>(work: Promise<T>, limits: Limits): Promise<T> {
   const { timeoutMs, signal } = limits;
   return new Promise((resolve, reject) => {
     const late = () => reject(kesTimeoutError({ wasSent: false }));
@@ -111,6 +131,7 @@ export type KesTlsState = { readonly context: SecureContext; readonly isInsecure
 
 /** Clock, chance and sleep, handed in by tests. */
 export type KesRetryDeps = {
+  /** Milliseconds of a clock that is never set, from any start. */
   now(): number;
   random(): number;
   sleep(ms: number, signal: AbortSignal | undefined): Promise<void>;
@@ -125,7 +146,10 @@ export type KesAttemptOptions = {
 };
 
 /** What one attempt at one endpoint gets to know. */
-export type KesAttempt = (endpoint: KesEndpoint, timeoutMs: number) => Promise<KesResponse>;
+export type KesAttempt<Answer> = (endpoint: KesEndpoint, timeoutMs: number) => Promise<Answer>;
+
+/** What of an answer decides whether it settles the call. */
+type Answered = { readonly status: number };
 
 /** The endpoints of one client. Owns their connections; `close` ends them. */
 export class KesEndpoints {
@@ -160,12 +184,15 @@ export class KesEndpoints {
   }
 
   /** One request to one endpoint, with no second try. */
-  sendTo(endpoint: KesEndpoint, request: KesRequest): Promise<KesResponse> {
-    if (this.#isClosed) {
-      const text = 'kes: connection error: the client is closed';
-      return Promise.reject(new KesClientError('connection', text, { wasSent: false }));
-    }
+  async sendTo(endpoint: KesEndpoint, request: KesRequest): Promise<KesResponse> {
+    if (this.#isClosed) throw closed();
     return endpoint.send(request, this.#tls);
+  }
+
+  /** As `sendTo`, for an answer that goes on. */
+  async openTo(endpoint: KesEndpoint, request: KesStreamRequest): Promise<KesStreamAnswer> {
+    if (this.#isClosed) throw closed();
+    return endpoint.open(request, this.#tls);
   }
 
   /** The endpoint that the next call would be sent to first. Does not count as a call. */
@@ -178,7 +205,10 @@ export class KesEndpoints {
    * 200 to 1000 ms apart, after network errors and 503. Resolves with the last answer, or throws the last
    * `KesClientError`.
    */
-  async attempt(attempt: KesAttempt, options: KesAttemptOptions): Promise<KesResponse> {
+  async attempt<Answer extends Answered>(
+    attempt: KesAttempt<Answer>,
+    options: KesAttemptOptions,
+  ): Promise<Answer> {
     const deadline = this.#deps.now() + options.timeoutMs;
     if (this.all.length > 1) await (this.#located ??= locate(this.all));
     for (let round = 0; ; round += 1) {
@@ -191,11 +221,11 @@ export class KesEndpoints {
     }
   }
 
-  async #round(
-    attempt: KesAttempt,
+  async #round<Answer extends Answered>(
+    attempt: KesAttempt<Answer>,
     options: KesAttemptOptions & { readonly deadline: number; readonly isFirst: boolean },
-  ): Promise<Outcome> {
-    let outcome: Outcome = { isFinal: false, error: kesTimeoutError({ wasSent: false }) };
+  ): Promise<Outcome<Answer>> {
+    let outcome: Outcome<Answer> = { isFinal: false, error: kesTimeoutError({ wasSent: false }) };
     for (const endpoint of options.isFirst ? this.#order(true) : this.all) {
       if (options.signal?.aborted) throw kesAbortedError(options.signal);
       const leftMs = options.deadline - this.#deps.now();
@@ -203,7 +233,7 @@ export class KesEndpoints {
       const shareMs = this.all.length > 1 ? Math.min(leftMs, options.timeoutMs / 3) : leftMs;
       outcome = await tryOnce(attempt, { endpoint, timeoutMs: shareMs });
       if (outcome.isFinal) {
-        endpoint.asideUntil = 0;
+        endpoint.asideUntil = Number.NEGATIVE_INFINITY;
         return outcome;
       }
       endpoint.asideUntil = this.#deps.now() + asideMs;
@@ -222,21 +252,21 @@ export class KesEndpoints {
     const sorted = [...rotated.filter((e) => e.isLocal), ...rotated.filter((e) => !e.isLocal)];
     const ready = sorted.filter((endpoint) => endpoint.asideUntil <= now);
     const first = ready[0];
-    if (isCall && first && first.asideUntil > 0) first.asideUntil = now + asideMs;
+    if (isCall && first && Number.isFinite(first.asideUntil)) first.asideUntil = now + asideMs;
     return ready.length > 0 ? ready : sorted;
   }
 }
 
-type Outcome = {
+type Outcome<Answer> = {
   readonly isFinal: boolean;
-  readonly response?: KesResponse;
+  readonly response?: Answer;
   readonly error?: KesClientError;
 };
 
-async function tryOnce(
-  attempt: KesAttempt,
+async function tryOnce<Answer extends Answered>(
+  attempt: KesAttempt<Answer>,
   options: { readonly endpoint: KesEndpoint; readonly timeoutMs: number },
-): Promise<Outcome> {
+): Promise<Outcome<Answer>> {
   try {
     const response = await attempt(options.endpoint, options.timeoutMs);
     const isFailure = response.status >= 500 && response.status !== 501;
@@ -247,13 +277,18 @@ async function tryOnce(
   }
 }
 
-function isWorthRepeating(outcome: Outcome): boolean {
+function isWorthRepeating(outcome: Outcome<Answered>): boolean {
   return outcome.response ? outcome.response.status === 503 : outcome.error?.code !== 'untrusted';
 }
 
-function settled(outcome: Outcome): KesResponse {
+function settled<Answer>(outcome: Outcome<Answer>): Answer {
   if (outcome.response) return outcome.response;
   throw outcome.error ?? kesTimeoutError({ wasSent: false });
+}
+
+function closed(): KesClientError {
+  const text = 'kes: connection error: the client is closed';
+  return new KesClientError('connection', text, { wasSent: false });
 }
 
 function tlsState(tls: KesTls): KesTlsState {

@@ -12,6 +12,10 @@ export type KesClientErrorCode =
   | 'key-not-found'
   | 'key-exists'
   | 'key-disabled'
+  | 'key-scheduled'
+  | 'key-destroyed'
+  | 'key-replaced'
+  | 'name-destroyed'
   | 'not-allowed'
   | 'policy-not-found'
   | 'identity-not-found'
@@ -56,6 +60,10 @@ const namedErrors: readonly NamedError[] = [
   { ...kesErrors.keyExists, code: 'key-exists' },
   { status: 400, message: 'key does already exist', code: 'key-exists' },
   { ...kesErrors.keyDisabled, code: 'key-disabled' },
+  { ...kesErrors.keyScheduled, code: 'key-scheduled' },
+  { ...kesErrors.keyDestroyed, code: 'key-destroyed' },
+  { ...kesErrors.keyReplaced, code: 'key-replaced' },
+  { ...kesErrors.nameDestroyed, code: 'name-destroyed' },
   { ...kesErrors.policyNotFound, code: 'policy-not-found' },
   { ...kesErrors.identityNotFound, code: 'identity-not-found' },
   { ...kesErrors.decrypt, code: 'invalid-ciphertext' },

@@ -13,6 +13,8 @@ import {
   kesConnectionError,
   kesTimeoutError,
 } from './kes-error.ts';
+import type { KesStreamAnswer, KesStreamRequest } from './kes-stream.ts';
+import { openHttp1Stream, openHttp2Stream } from './kes-stream.ts';
 
 /** What TLS needs: the client certificate and whom to trust. */
 export type KesTls = {
@@ -44,6 +46,8 @@ export type KesResponse = {
 /** A connection that is up. `send` throws `KesClientError` only. */
 export interface KesTransport {
   send(request: KesRequest): Promise<KesResponse>;
+  /** A request whose answer goes on until one side ends it. Throws `KesClientError` only. */
+  open(request: KesStreamRequest): Promise<KesStreamAnswer>;
   /** False once a new request needs a new transport. */
   isUsable(): boolean;
   /** Lets running calls finish, then closes. Idempotent. */
@@ -133,6 +137,7 @@ function openHttp2(endpoint: URL, socket: tls.TLSSocket): KesTransport {
   session.on('close', leave);
   return {
     send: (request) => sendHttp2(session, request, () => failure),
+    open: (request) => openHttp2Stream(session, request, () => failure),
     isUsable: () => isUsable && !session.closed && !session.destroyed,
     retire() {
       leave();
@@ -255,6 +260,22 @@ function openHttp1(endpoint: URL, target: tls.ConnectionOptions): KesTransport {
       } finally {
         running -= 1;
         if (!isUsable && running === 0) agent.destroy();
+      }
+    },
+    async open(request) {
+      running += 1;
+      const leaveStream = () => {
+        running -= 1;
+        if (!isUsable && running === 0) agent.destroy();
+      };
+      try {
+        const answer = await openHttp1Stream(endpoint, agent, request);
+        if (answer.stream) answer.stream.once('close', leaveStream);
+        else leaveStream();
+        return answer;
+      } catch (error) {
+        leaveStream();
+        throw error;
       }
     },
     isUsable: () => isUsable,

@@ -27,9 +27,16 @@ export type KesRouteName =
   | 'key-encrypt'
   | 'key-decrypt'
   | 'key-hmac'
+  | 'key-bulk-decrypt'
   | 'key-disable'
   | 'key-enable'
   | 'key-batch'
+  | 'key-rotate'
+  | 'key-rewrap'
+  | 'key-destroy'
+  | 'key-cancel'
+  | 'key-accept'
+  | 'peer-changed'
   | 'policy-describe'
   | 'policy-read'
   | 'policy-list'
@@ -155,6 +162,14 @@ export const kesRoutes: readonly KesRouteSpec[] = [
     auth: 'policy',
   },
   {
+    name: 'key-bulk-decrypt',
+    method: 'PUT',
+    prefix: '/v1/key/bulk/decrypt/',
+    maxBodyBytes: 1_048_576,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
     name: 'key-disable',
     method: 'PUT',
     prefix: '/v1/key/disable/',
@@ -177,6 +192,54 @@ export const kesRoutes: readonly KesRouteSpec[] = [
     maxBodyBytes: mb,
     timeoutSeconds: 15,
     auth: 'identify',
+  },
+  {
+    name: 'key-rotate',
+    method: 'PUT',
+    prefix: '/v1/key/rotate/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-rewrap',
+    method: 'PUT',
+    prefix: '/v1/key/rewrap/',
+    maxBodyBytes: mb,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-destroy',
+    method: 'PUT',
+    prefix: '/v1/key/destroy/',
+    maxBodyBytes: 1000,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-cancel',
+    method: 'PUT',
+    prefix: '/v1/key/cancel/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'key-accept',
+    method: 'PUT',
+    prefix: '/v1/key/accept/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
+  },
+  {
+    name: 'peer-changed',
+    method: 'PUT',
+    prefix: '/v1/peer/changed/',
+    maxBodyBytes: 0,
+    timeoutSeconds: 15,
+    auth: 'policy',
   },
   {
     name: 'policy-describe',
@@ -255,20 +318,57 @@ export type KesDecryptRequest = { readonly ciphertext: string; readonly context?
 export type KesDecryptResponse = { readonly plaintext: string };
 export type KesImportRequest = { readonly key: string; readonly cipher: string };
 
-/** `state` is ours: sent only when the key is disabled, so that old clients see what they know. */
+export type KesKeyState = 'enabled' | 'disabled' | 'scheduled' | 'destroyed';
+
+/**
+ * What comes after `created_by` is ours. `state` is sent only when it is not `enabled`, so that old clients
+ * see what they know; `algorithm` is left out for a destroyed key.
+ */
 export type KesKeyInfo = {
   readonly name: string;
-  readonly algorithm: string;
+  readonly algorithm?: string;
   readonly created_at: string;
   readonly created_by?: string;
-  readonly state?: 'disabled';
+  readonly state?: Exclude<KesKeyState, 'enabled'>;
+  /** 32 hex digits, random, made with the key; absent for keys from before ids. */
+  readonly id?: string;
+  /** 32 hex digits, derived from the secret of the first version; old servers send none. */
+  readonly fingerprint?: string;
+  /** The newest version; new ciphertexts are sealed under it. */
+  readonly version?: number;
+  /** All of them, oldest first; only in describe, only when there is more than one. */
+  readonly versions?: readonly KesKeyVersionInfo[];
+  /** Only while scheduled, and once destroyed. */
+  readonly destroy_at?: string;
 };
 
-/** `disabled` is ours: the listed names that are disabled, left out when there are none. */
+export type KesKeyVersionInfo = {
+  readonly version: number;
+  readonly fingerprint: string;
+  readonly created_at: string;
+  readonly created_by?: string;
+};
+
+export type KesRotateResponse = { readonly version: number };
+export type KesRewrapRequest = { readonly ciphertext: string; readonly context?: string };
+export type KesRewrapResponse = { readonly ciphertext: string; readonly version: number };
+
+/** `after`: seconds until it happens, 604,800 (a week) when absent; 0 destroys at once. */
+export type KesDestroyRequest = { readonly after?: number };
+/** `note` says what the provider of the key store keeps nevertheless. */
+export type KesDestroyResponse = {
+  readonly state: 'scheduled' | 'destroyed';
+  readonly destroy_at: string;
+  readonly note?: string;
+};
+
+/** The last three are ours: the listed names in that state, each left out when there are none. */
 export type KesKeyList = {
   readonly names: readonly string[];
   readonly continue_at?: string;
   readonly disabled?: readonly string[];
+  readonly scheduled?: readonly string[];
+  readonly destroyed?: readonly string[];
 };
 
 /**
@@ -301,4 +401,17 @@ export const kesErrors = {
   identityNotFound: { status: 404, message: 'identity does not exist' },
   decrypt: { status: 400, message: 'decryption failed: ciphertext is not authentic' },
   keyDisabled: { status: 403, message: 'key is disabled: enable it to use it again' },
+  keyScheduled: {
+    status: 403,
+    message: 'key is scheduled for destruction: cancel that to use it again',
+  },
+  keyDestroyed: { status: 403, message: 'key is destroyed: what it protected is gone for good' },
+  keyReplaced: {
+    status: 409,
+    message: 'key is not the one this name had: restore the key store, or accept the new key',
+  },
+  nameDestroyed: {
+    status: 409,
+    message: 'key name is taken by a destroyed key: choose another name',
+  },
 } as const;

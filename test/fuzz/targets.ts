@@ -6,12 +6,16 @@ import { randomBytes } from 'node:crypto';
 import { AdminPayloadError, openAdminPayload } from '../../src/aead/admin-payload.ts';
 import { DareError, openDare, openDareStream, sealDare } from '../../src/aead/dare.ts';
 import { parseXml, XmlError } from '../../src/base/xml.ts';
-import { parseKesConfig } from '../../src/kes/config.ts';
-import { KesConfigError } from '../../src/kes/config-yaml.ts';
 import { openWith, sealWith } from '../../src/keys/ciphertext.ts';
 import { KeyError } from '../../src/keys/key-error.ts';
-import { createMasterKey, keyTimeOf } from '../../src/keys/master-key.ts';
-import { formatStoredKey, parseStoredKey } from '../../src/keys/stored-key.ts';
+import { createKeyVersion, createMasterKey, keyTimeOf } from '../../src/keys/master-key.ts';
+import {
+  buryStoredKey,
+  changeStoredKey,
+  formatStoredKey,
+  parseStored,
+  parseStoredKey,
+} from '../../src/keys/stored-key.ts';
 import { type AuthDeps, authenticate } from '../../src/s3/authenticate.ts';
 import { openBody } from '../../src/s3/body.ts';
 import { S3Error } from '../../src/s3/errors.ts';
@@ -20,6 +24,8 @@ import { parseTarget } from '../../src/s3/target.ts';
 import { AuthError } from '../../src/sigv4/errors.ts';
 import { encodeSignedChunks, signRequest } from '../../src/sigv4/sign.ts';
 import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
+import { kesTargets } from './kes-targets.ts';
+import { kmipTargets } from './kmip-target.ts';
 
 export type FuzzTarget = {
   readonly name: string;
@@ -62,6 +68,18 @@ async function drain(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
 
 const streamKey = randomBytes(32);
 const masterKey = createMasterKey({ createdAt: keyTimeOf(0), createdBy: 'ab'.repeat(32) });
+const destroyAt = keyTimeOf(1_800_000_000_000);
+/** Stored keys that went through changes, both forms. */
+const changedKeys = [
+  formatStoredKey(masterKey),
+  '{"bytes":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}',
+].map((stored) => {
+  const made = { createdAt: keyTimeOf(0), createdBy: 'ab' };
+  const version = createKeyVersion(parseStoredKey(stored), made);
+  const rotated = changeStoredKey(stored, { kind: 'rotate', version });
+  return changeStoredKey(rotated, { kind: 'schedule', destroyAt });
+});
+const rotatedKey = parseStoredKey(changedKeys[0] ?? '');
 const context = Buffer.from('{"bucket":"bucket/object"}');
 const credentials = { accessKey: 'fuzz-access', secretKey: 'fuzz-secret-key' };
 const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5);
@@ -123,34 +141,26 @@ export async function fuzzTargets(): Promise<FuzzTarget[]> {
     },
     {
       name: 'key service ciphertext',
-      samples: [sealWith(masterKey, randomBytes(32), context)],
-      run: sealed(KeyError, (input) => openWith(masterKey, input, context)),
+      samples: [masterKey, rotatedKey].map((key) => sealWith(key, randomBytes(32), context)),
+      run: sealed(KeyError, (input) => openWith(rotatedKey, input, context)),
     },
     {
       name: 'stored key',
       samples: [
         text(formatStoredKey(masterKey)),
         text('{"bytes":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}'),
+        ...changedKeys.map(text),
+        text(buryStoredKey(changedKeys[0] ?? '', { destroyedAt: destroyAt, destroyedBy: 'ab' })),
       ],
       run: async (input) => {
-        await expectOwnError([KeyError], () =>
-          parseStoredKey(Buffer.from(input).toString('latin1')),
-        );
+        const stored = Buffer.from(input).toString('latin1');
+        await expectOwnError([KeyError], () => {
+          if (parseStored(stored).state === 'destroyed') return;
+          parseStoredKey(changeStoredKey(stored, { kind: 'schedule', destroyAt }));
+        });
       },
     },
-    {
-      name: 'key service configuration',
-      samples: [
-        text(
-          'version: v1\nadmin:\n  identity: disabled\ntls:\n  key: a\n  cert: b\npolicy:\n  p:\n    allow: [/v1/key/create/*]\n    identities: [x]\nkeystore:\n  fs:\n    path: /keys\n',
-        ),
-      ],
-      run: async (input) => {
-        await expectOwnError([KesConfigError], () =>
-          parseKesConfig(Buffer.from(input).toString(), {}),
-        );
-      },
-    },
+    ...(await kesTargets()),
     {
       name: 'XML body',
       samples: [
@@ -224,6 +234,7 @@ export async function fuzzTargets(): Promise<FuzzTarget[]> {
         });
       },
     },
+    ...kmipTargets(),
   ];
 }
 

@@ -31,6 +31,7 @@ export type KeyServicePair = {
 export async function startKeyService(
   dir: string,
   keyName = 'my-minio-sse-s3-key',
+  moreConfig: readonly string[] = [],
 ): Promise<KeyServicePair> {
   await mkdir(dir, { recursive: true });
   const identity = [
@@ -61,8 +62,9 @@ export async function startKeyService(
     `address: 127.0.0.1:${port}`,
     `admin:\n  identity: ${admin}`,
     `tls:\n  key: ${dir}/server.key\n  cert: ${dir}/server.crt`,
-    'log:\n  error: on\n  audit: off',
+    ...(moreConfig.some((part) => part.startsWith('log:')) ? [] : [quietLog]),
     `keystore:\n  fs:\n    path: ${dir}/keys`,
+    ...moreConfig,
   ].join('\n');
   await writeFile(path.join(dir, 'kes.yml'), `${config}\n`);
   const kes = async (...args: string[]): Promise<string> =>
@@ -96,6 +98,8 @@ export async function startKeyService(
   await kes('key', 'create', keyName, '-k');
   return pair;
 }
+
+const quietLog = 'log:\n  error: on\n  audit: off';
 
 /** The environment that points a store at the key service, as the documented procedure sets it. */
 export function kmsEnvironment(pair: KeyServicePair): Record<string, string> {

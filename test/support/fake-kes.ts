@@ -21,8 +21,12 @@ import {
 } from '../../src/wire/kes-identity.ts';
 import type { KesTls } from '../../src/wire/kes-transport.ts';
 
-/** What the fake does instead of answering: a status with a text, closing the stream, or nothing. */
-export type FakeFault = { readonly status: number; readonly message: string } | 'drop' | 'hang';
+/** What the fake does instead of answering: an answer given here, closing the stream, or nothing. */
+export type FakeFault =
+  | { readonly status: number; readonly message: string }
+  | { readonly status: number; readonly body: object }
+  | 'drop'
+  | 'hang';
 
 type FakeKey = { masterKey: MasterKey; isDisabled: boolean };
 
@@ -137,7 +141,7 @@ async function serve(
   }
   const text = Buffer.concat(chunks).toString('utf8');
   const answer = fault
-    ? { status: fault.status, body: { message: fault.message } }
+    ? { status: fault.status, body: 'body' in fault ? fault.body : { message: fault.message } }
     : answerTo(fake, path, text === '' ? {} : (JSON.parse(text) as object));
   const body = answer.body === undefined ? '' : `${JSON.stringify(answer.body)}\n`;
   response.statusCode = answer.status;

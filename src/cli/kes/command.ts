@@ -31,6 +31,18 @@ export type KesCommand = {
   run(call: KesCall): Promise<void>;
 };
 
+/**
+ * A command that reads its own arguments and prints its own help: the table knows of it for the help of its
+ * group and for completion. Such commands are handed in by the program, because they open key stores.
+ */
+export type KesRawCommand = Pick<KesCommand, 'words' | 'argsHelp' | 'help' | 'flags'> & {
+  /** `argv` without the words of the command; the result is the exit code. */
+  runRaw(argv: readonly string[], io: CliIo): Promise<number>;
+};
+
+/** A row of the table. */
+export type KesTableRow = KesCommand | KesRawCommand;
+
 export const insecureFlag: FlagSpec = {
   name: 'insecure',
   short: 'k',

@@ -2,7 +2,7 @@
 // Rule kept here: a private key is written with mode 0600, and nothing is overwritten unless asked to.
 
 import { createPrivateKey } from 'node:crypto';
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { KesDocument } from '../../wire/kes-answers.ts';
 import type { KesApiKey, KesClientCertificate } from '../../wire/kes-identity.ts';
 import {
@@ -18,9 +18,12 @@ import { sealPrivateKey } from '../../wire/kes-private-key.ts';
 import type { KesCall, KesCommand } from './command.ts';
 import { argOf, colorFlag, explained, insecureFlag, jsonFlag, withClient } from './command.ts';
 import { KesCommandError } from './command-error.ts';
+import { parseDuration } from './duration.ts';
 import { printNames } from './list-commands.ts';
 import { boxed, formatTime, printRows } from './output.ts';
+import { printRules } from './policy-commands.ts';
 import { askPassword } from './password.ts';
+import { writeNewFile } from './write-file.ts';
 
 /** All commands of the group, in the order of the help; the bare `identity` comes first. */
 export const identityCommands: readonly KesCommand[] = [
@@ -137,7 +140,7 @@ async function writeFiles(
   try {
     made = await createClientCertificate(apiKey, {
       ...(subject !== '' && { commonName: subject }),
-      validMs: parseDuration(texts.get('expiry') ?? '720h'),
+      validMs: parseExpiry(texts.get('expiry') ?? '720h'),
       dnsNames: lists.get('dns') ?? [],
       ipAddresses: lists.get('ip') ?? [],
       isServer: true,
@@ -150,8 +153,13 @@ async function writeFiles(
     ? sealPrivateKey(apiKey.privateKey, await askNewPassword(call))
     : made.key;
   const isForced = switches.has('force');
-  await writeNew(files.keyFile, { text: key, mode: 0o600, isForced, what: 'private key' });
-  await writeNew(files.certFile, { text: made.cert, mode: 0o644, isForced, what: 'certificate' });
+  await writeNewFile(files.keyFile, { text: key, mode: 0o600, isForced, what: 'private key' });
+  await writeNewFile(files.certFile, {
+    text: made.cert,
+    mode: 0o644,
+    isForced,
+    what: 'certificate',
+  });
 }
 
 async function askNewPassword(call: KesCall): Promise<string> {
@@ -162,58 +170,14 @@ async function askNewPassword(call: KesCall): Promise<string> {
   return password;
 }
 
-/** Whole or not at all, and never over an existing file unless forced. */
-async function writeNew(
-  path: string,
-  file: {
-    readonly text: string;
-    readonly mode: number;
-    readonly isForced: boolean;
-    readonly what: string;
-  },
-): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    const handle = await open(temporary, 'wx', file.mode);
-    try {
-      await handle.chmod(file.mode);
-      await handle.writeFile(file.text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if (file.isForced) await rename(temporary, path);
-    else await link(temporary, path);
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'EEXIST') {
-      throw failed(`${file.what} already exists. Use --force to overwrite it`, error);
-    }
-    throw failed(`failed to write ${file.what} '${path}'`, error);
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
-
-/** Hours, minutes and seconds as in `720h`, `1h30m`; days as an extension. Milliseconds. */
-function parseDuration(text: string): number {
-  const units: Readonly<Record<string, number>> = { d: 86_400, h: 3_600, m: 60, s: 1 };
-  if (!/^(\d+(\.\d+)?[dhms])+$/.test(text)) {
-    throw new KesCommandError('usage', `invalid duration '${text}': expected for example 720h`);
-  }
-  const parts = text.matchAll(/(\d+(?:\.\d+)?)([dhms])/g);
-  const seconds = [...parts].reduce(
-    (sum, [, n, unit]) => sum + Number(n) * (units[unit ?? ''] ?? 0),
-    0,
+/** Milliseconds that a certificate is valid: no date after the year 9999 can be written into one. */
+function parseExpiry(text: string): number {
+  const ms = parseDuration(text, '720h');
+  if (Date.now() + ms < Date.UTC(10_000, 0, 1)) return ms;
+  throw new KesCommandError(
+    'usage',
+    `invalid duration '${text}': it would end after the year 9999`,
   );
-  if (seconds <= 0) throw new KesCommandError('usage', `invalid duration '${text}': not positive`);
-  if (Date.now() + seconds * 1000 >= Date.UTC(10_000, 0, 1)) {
-    throw new KesCommandError(
-      'usage',
-      `invalid duration '${text}': it would end after the year 9999`,
-    );
-  }
-  return seconds * 1000;
 }
 
 /** An API key or the name of a certificate file. */
@@ -262,6 +226,7 @@ async function showIdentity(call: KesCall): Promise<void> {
       ['Date', formatTime(info['created_at'])],
       ['Owner', textOf(info, 'created_by')],
     ]);
+    printRules(call.output, info);
   });
 }
 

@@ -1,6 +1,7 @@
-// `kes key …`: make, show, lock and use named keys. Commands with several names stop at the first failure.
+// `kes key …`: make, show and use named keys. What becomes of a key later is in `key-state-commands.ts`.
+// Commands with several names stop at the first failure.
 
-import type { KesClient } from '../../wire/kes-client.ts';
+import type { KesKeyVersionInfo } from '../../wire/kes.ts';
 import type { KesCall, KesCommand } from './command.ts';
 import {
   argOf,
@@ -11,12 +12,20 @@ import {
   jsonFlag,
   withClient,
 } from './command.ts';
-import { KesCommandError } from './command-error.ts';
-import { printNames } from './list-commands.ts';
+import type { FlagSpec } from './flags.ts';
+import { base64Of, forEachName, signalOf } from './key-args.ts';
+import { printNames, statesFlag } from './list-commands.ts';
 import { formatTime, printRows } from './output.ts';
+import { readLine } from './password.ts';
 
 const plain = [insecureFlag, enclaveFlag] as const;
 const shown = [insecureFlag, jsonFlag, colorFlag, enclaveFlag] as const;
+const cipherFlag: FlagSpec = {
+  name: 'cipher',
+  kind: 'text',
+  value: 'AES256|ChaCha20',
+  help: 'What the key is for (AES256)',
+};
 const anyNumber = Number.POSITIVE_INFINITY;
 
 /** All commands of the group, in the order of the help. */
@@ -34,8 +43,8 @@ export const keyCommands: readonly KesCommand[] = [
   {
     words: 'key import',
     argsHelp: 'NAME KEY',
-    help: 'Import a key of 32 bytes, base64',
-    flags: plain,
+    help: "Import a key of 32 bytes, base64; '-' reads it from standard input",
+    flags: [...plain, cipherFlag],
     required: ['key name', 'key'],
     run: importKey,
   },
@@ -51,7 +60,7 @@ export const keyCommands: readonly KesCommand[] = [
     words: 'key ls',
     argsHelp: '[PATTERN]',
     help: 'List keys',
-    flags: shown,
+    flags: [...shown, statesFlag],
     required: [],
     argsMax: 1,
     run: listKeys,
@@ -65,26 +74,6 @@ export const keyCommands: readonly KesCommand[] = [
     argsMax: anyNumber,
     run: (call) =>
       forEachName(call, 'remove key', (client, name) => client.deleteKey(name, signalOf(call))),
-  },
-  {
-    words: 'key disable',
-    argsHelp: 'NAME...',
-    help: 'Lock a key: nothing can be encrypted or decrypted with it until it is enabled',
-    flags: plain,
-    required: ['key name'],
-    argsMax: anyNumber,
-    run: (call) =>
-      forEachName(call, 'disable key', (client, name) => client.disableKey(name, signalOf(call))),
-  },
-  {
-    words: 'key enable',
-    argsHelp: 'NAME...',
-    help: 'Unlock a key',
-    flags: plain,
-    required: ['key name'],
-    argsMax: anyNumber,
-    run: (call) =>
-      forEachName(call, 'enable key', (client, name) => client.enableKey(name, signalOf(call))),
   },
   {
     words: 'key encrypt',
@@ -112,58 +101,66 @@ export const keyCommands: readonly KesCommand[] = [
     argsMax: 2,
     run: generateDataKey,
   },
+  {
+    words: 'key hmac',
+    argsHelp: 'NAME MESSAGE',
+    help: 'Compute the HMAC of a message',
+    flags: plain,
+    required: ['key name', 'message'],
+    run: computeHmac,
+  },
 ];
-
-function forEachName(
-  call: KesCall,
-  what: string,
-  work: (client: KesClient, name: string) => Promise<void>,
-): Promise<void> {
-  return withClient(call, async (client) => {
-    for (const name of call.flags.args) {
-      await explained(`failed to ${what} "${name}"`, work(client, name));
-    }
-  });
-}
 
 async function importKey(call: KesCall): Promise<void> {
   const name = argOf(call, 0);
-  const key = base64Of(call, { text: argOf(call, 1), what: 'key' });
-  await withClient(call, (client) => {
-    const material = { key, cipher: 'AES256' };
-    return explained(
-      `failed to import "${name}"`,
-      client.importKey(name, material, signalOf(call)),
-    );
-  });
+  const arg = argOf(call, 1);
+  const text = arg === '-' ? (await readLine(call.io)).trim() : arg;
+  const key = base64Of(call, { text, what: 'key' });
+  const material = { key, cipher: call.flags.texts.get('cipher') ?? 'AES256' };
+  try {
+    await withClient(call, (client) => {
+      const imported = client.importKey(name, material, signalOf(call));
+      return explained(`failed to import "${name}"`, imported);
+    });
+  } finally {
+    key.fill(0);
+  }
 }
 
 async function showKey(call: KesCall): Promise<void> {
   await withClient(call, async (client) => {
     const name = argOf(call, 0);
-    const info = await explained(
-      'failed to describe keys',
-      client.describeKey(name, signalOf(call)),
-    );
+    const described = client.describeKey(name, signalOf(call));
+    const info = await explained('failed to describe keys', described);
     if (call.flags.switches.has('json')) {
-      const { algorithm, created_at, created_by, state } = info;
-      call.output.json({
-        name: info.name,
-        algorithm,
-        created_at,
-        created_by: created_by ?? '',
-        ...(state && { state }),
-      });
+      const { name: _, algorithm, created_at, created_by, ...more } = info;
+      const base = { name: info.name, ...(algorithm && { algorithm }) };
+      call.output.json({ ...base, created_at, created_by: created_by ?? '', ...more });
       return;
     }
+    const hasVersions = (info.version ?? 1) > 1;
     printRows(call.output, [
       ['Name', info.name],
       ['Algorithm', info.algorithm],
       ['Date', formatTime(info.created_at)],
       ['Owner', info.created_by],
       ['State', info.state],
+      ['Destroy at', formatTime(info.destroy_at)],
+      ['ID', info.id],
+      ['Fingerprint', info.fingerprint],
+      ['Version', hasVersions ? String(info.version) : undefined],
     ]);
+    printRows(call.output, (info.versions ?? []).map(versionRow));
   });
+}
+
+function versionRow(
+  version: KesKeyVersionInfo,
+  index: number,
+): readonly [label: string, value: string] {
+  const date = formatTime(version.created_at) ?? '';
+  const label = index === 0 ? 'Versions' : '';
+  return [label, `${version.version}  ${date}  ${version.fingerprint}`.trimEnd()];
 }
 
 async function listKeys(call: KesCall): Promise<void> {
@@ -207,17 +204,11 @@ async function generateDataKey(call: KesCall): Promise<void> {
   });
 }
 
-/** Strict base64; line breaks are ignored. The text is not shown: it may be a key. */
-function base64Of(call: KesCall, arg: { readonly text: string; readonly what: string }): Buffer {
-  const text = arg.text.replace(/[\r\n]/g, '');
-  const bytes = Buffer.from(text, 'base64');
-  if (bytes.toString('base64') === text) return bytes;
-  throw new KesCommandError(
-    'failed',
-    `invalid ${arg.what}: not base64 text. See '${call.name} --help'`,
-  );
-}
-
-function signalOf(call: KesCall): { readonly signal: AbortSignal } {
-  return { signal: call.io.signal };
+async function computeHmac(call: KesCall): Promise<void> {
+  await withClient(call, async (client) => {
+    const computed = client.hmac(argOf(call, 0), Buffer.from(argOf(call, 1)), signalOf(call));
+    const hmac = (await explained('failed to compute HMAC', computed)).toString('base64');
+    if (call.output.isTerminal) call.output.write(`\nhmac: ${hmac}\n`);
+    else call.output.write(JSON.stringify({ hmac }));
+  });
 }

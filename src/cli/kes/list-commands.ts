@@ -1,9 +1,10 @@
 // `kes ls` and what the other listings share: a heading and bare names, one a line, so that the first
 // column is always a name. Nothing at all when there are none.
 
-import type { KesNames } from '../../wire/kes-client.ts';
+import { kesKeyStateOf, type KesNames } from '../../wire/kes-client.ts';
 import type { KesCall, KesCommand } from './command.ts';
 import { argOf, explained, insecureFlag, jsonFlag, withClient } from './command.ts';
+import type { FlagSpec } from './flags.ts';
 
 /** `kes ls`. */
 export const listCommands: readonly KesCommand[] = [
@@ -43,16 +44,30 @@ async function listAnything(call: KesCall): Promise<void> {
   });
 }
 
-/** A heading and the names; a disabled key has `disabled` behind its name. With `--json` an array only. */
+/** Shows the state of each key where a bare list would not. */
+export const statesFlag: FlagSpec = {
+  name: 'states',
+  kind: 'switch',
+  help: 'Show the state of every key, also to a script',
+};
+
+/**
+ * A heading and the names. On a terminal a key that is not enabled has its state behind its name; scripts
+ * see that, or with `--json` an object for each name, only with `--states`.
+ */
 export function printNames(call: KesCall, heading: string, found: KesNames): void {
   const { output, flags } = call;
+  const isAsked = flags.switches.has('states');
   if (flags.switches.has('json')) {
-    output.json(found.names);
+    const states = () => found.names.map((name) => ({ name, state: kesKeyStateOf(found, name) }));
+    output.json(isAsked ? states() : found.names);
     return;
   }
   if (found.names.length === 0) return;
   output.line(output.bold(heading));
   for (const name of found.names) {
-    output.line(found.disabled.has(name) ? `${name}  ${output.faint('disabled')}` : name);
+    const state = kesKeyStateOf(found, name);
+    const isShown = isAsked || (output.isTerminal && state !== 'enabled');
+    output.line(isShown ? `${name}  ${output.faint(state)}` : name);
   }
 }

@@ -1,79 +1,123 @@
-// `coffer kes …`, the client of the key service: everything but `kes server`. Finds the command in a table,
+// `coffer kes …`, the client of the key service, and the way to its other commands. Finds one in a table,
 // reads its flags, runs it, and turns what happened into an exit code: 0 done, 1 failed, 2 usage shown.
 
-import { readFileSync } from 'node:fs';
 import { KesClientError } from '../../wire/kes-error.ts';
 import type { CliIo } from '../io.ts';
-import type { KesCommand } from './command.ts';
+import type { KesCommand, KesTableRow } from './command.ts';
 import { KesCommandError } from './command-error.ts';
+import { completions, installCompletion } from './completion.ts';
 import { parseFlags } from './flags.ts';
 import { identityCommands } from './identity-commands.ts';
 import { keyCommands } from './key-commands.ts';
+import { keyStateCommands } from './key-state-commands.ts';
 import { listCommands } from './list-commands.ts';
+import { logCommands } from './log-commands.ts';
+import { metricCommands } from './metric-commands.ts';
 import { createOutput } from './output.ts';
+import { policyCommands } from './policy-commands.ts';
 import { statusCommands } from './status-commands.ts';
+import { updateCommands } from './update-command.ts';
 import { commandUsage, groupUsage } from './usage.ts';
+import { installFolder, readVersion } from './version-info.ts';
 
-/** Every command there is, in the order of the help. */
+/** Every command of the client, in the order of the help. */
 export const kesCommands: readonly KesCommand[] = [
   ...listCommands,
   ...keyCommands,
+  ...keyStateCommands,
+  ...policyCommands,
   ...identityCommands,
+  ...logCommands,
   ...statusCommands,
+  ...metricCommands,
+  ...updateCommands,
 ];
 
-/** Documented commands that this version does not have. */
-const absent = ['policy', 'log', 'migrate', 'update', 'init', 'server'];
-
-/** Runs one command line, without the leading `kes`. Prints to `io` only; the result is the exit code. */
-export async function runKes(argv: readonly string[], io: CliIo): Promise<number> {
+/**
+ * Runs one command line, without the leading `kes`. Prints to `io` only; the result is the exit code. The
+ * rows of `more` are commands of the program itself; they come first in the help and win over the client's.
+ */
+export async function runKes(
+  argv: readonly string[],
+  io: CliIo,
+  more: readonly KesTableRow[] = [],
+): Promise<number> {
   try {
-    return await dispatch(argv, io);
+    return await dispatch(argv, io, joined(more));
   } catch (error) {
     io.stderr.write(`Error: ${errorText(error)}\n`);
     return 1;
   }
 }
 
-async function dispatch(argv: readonly string[], io: CliIo): Promise<number> {
-  const [first, second] = argv;
-  if (first === '--version' || first === '-v') return printVersion(io);
-  if (first === undefined || first === '-h' || first === '--help') return showGroup(io, '');
-  if (absent.includes(first)) {
-    throw new KesCommandError('failed', `'kes ${first}' is not available in this version`);
-  }
-  const nested = second === undefined ? undefined : find(`${first} ${second}`);
-  const command = nested ?? find(first);
-  const hasGroup = kesCommands.some((each) => each.words.startsWith(`${first} `));
-  if (nested || (command && !hasGroup)) {
-    return runCommand(io, { command: nested ?? command, argv: argv.slice(nested ? 2 : 1) });
-  }
-  if (!hasGroup) throw unknown(first, 'kes');
-  if (second === '-h' || second === '--help' || (second === undefined && !command)) {
-    return showGroup(io, first);
-  }
-  if (command) return runCommand(io, { command, argv: argv.slice(1) });
-  throw second?.startsWith('-')
-    ? new KesCommandError('usage', `unknown flag: ${second}. See 'kes ${first} --help'`)
-    : unknown(second ?? '', `kes ${first}`);
+/** One table: what belongs to a group of the client stands with it, everything else before. */
+function joined(more: readonly KesTableRow[]): KesTableRow[] {
+  const groupOf = ({ words }: KesTableRow) => words.split(' ')[0] ?? '';
+  const groups = Map.groupBy<string, KesTableRow>([...kesCommands, ...more], groupOf);
+  const own = new Set(kesCommands.map(groupOf));
+  const before = more.filter((row) => !own.has(groupOf(row)));
+  return [...before, ...[...own].flatMap((group) => groups.get(group) ?? [])];
 }
 
-async function runCommand(
+async function dispatch(
+  argv: readonly string[],
   io: CliIo,
-  line: { readonly command: KesCommand | undefined; readonly argv: readonly string[] },
+  table: readonly KesTableRow[],
 ): Promise<number> {
-  const { command } = line;
-  if (!command) throw unknown(line.argv[0] ?? '', 'kes');
-  const name = `kes ${command.words}`;
-  const flags = parseOrExplain(() => parseFlags(line.argv, command.flags), name);
-  if (flags.isHelp) {
-    io.stderr.write(commandUsage(command));
-    return command.words === 'ls' ? 1 : 2;
+  const [first, second] = argv;
+  const line = io.env['COMP_LINE'];
+  if (line !== undefined) return complete(io, table, line);
+  if (first === '--version' || first === '-v') return printVersion(io);
+  if (first === '--auto-completion') {
+    await installCompletion(io, `${installFolder()}bin/kes`);
+    return 0;
   }
-  checkArgs(command, flags.args);
+  if (first === undefined || first === '-h' || first === '--help') {
+    io.stderr.write(groupUsage(table, ''));
+    return 2;
+  }
+  const find = (words: string) => table.find((row) => row.words === words);
+  const nested = second === undefined ? undefined : find(`${first} ${second}`);
+  const row = nested ?? find(first);
+  if (row) return runRow(row, argv.slice(nested ? 2 : 1), { io, table });
+  if (!table.some((each) => each.words.startsWith(`${first} `))) throw unknown(first, 'kes');
+  if (second === undefined || second === '-h' || second === '--help') {
+    io.stderr.write(groupUsage(table, first));
+    return 2;
+  }
+  throw second.startsWith('-')
+    ? new KesCommandError('usage', `unknown flag: ${second}. See 'kes ${first} --help'`)
+    : unknown(second, `kes ${first}`);
+}
+
+async function runRow(
+  row: KesTableRow,
+  argv: readonly string[],
+  { io, table }: { readonly io: CliIo; readonly table: readonly KesTableRow[] },
+): Promise<number> {
+  if ('runRaw' in row) return row.runRaw(argv, io);
+  const name = `kes ${row.words}`;
+  const flags = parseOrExplain(() => parseFlags(argv, row.flags), name);
+  if (flags.isHelp) {
+    io.stderr.write(commandUsage(row, table));
+    return row.words === 'ls' ? 1 : 2;
+  }
+  checkArgs(row, flags.args);
   const output = createOutput(io, flags.texts.get('color'));
-  await command.run({ io, flags, output, name });
+  await row.run({ io, flags, output, name });
   return io.signal.aborted ? 1 : 0;
+}
+
+function complete(io: CliIo, table: readonly KesTableRow[], line: string): number {
+  const point = Number(io.env['COMP_POINT'] ?? line.length);
+  const bytes = Buffer.from(line); // the shell counts bytes
+  const typed = Number.isInteger(point) ? bytes.subarray(0, point).toString('utf8') : line;
+  io.stdout.write(
+    completions(table, typed)
+      .map((word) => `${word}\n`)
+      .join(''),
+  );
+  return 0;
 }
 
 function parseOrExplain<T>(parse: () => T, name: string): T {
@@ -94,21 +138,12 @@ function checkArgs(command: KesCommand, args: readonly string[]): void {
   }
 }
 
-function find(words: string): KesCommand | undefined {
-  return kesCommands.find((command) => command.words === words);
-}
-
 function unknown(word: string, parent: string): KesCommandError {
   const group = parent.split(' ').at(-1) ?? 'kes';
   return new KesCommandError(
     'usage',
     `"${word}" is not a ${group} command. See '${parent} --help'`,
   );
-}
-
-function showGroup(io: CliIo, group: string): number {
-  io.stderr.write(groupUsage(kesCommands, group));
-  return 2;
 }
 
 function printVersion(io: CliIo): number {
@@ -120,13 +155,6 @@ function printVersion(io: CliIo): number {
   ] as const;
   io.stdout.write(rows.map(([label, value]) => `${label.padEnd(11)} ${value}\n`).join(''));
   return 0;
-}
-
-function readVersion(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
-  const manifest: unknown = JSON.parse(text);
-  const hasVersion = typeof manifest === 'object' && manifest !== null && 'version' in manifest;
-  return hasVersion ? String(manifest.version) : '';
 }
 
 /** What went wrong and, for a server that is not trusted, what to do about it. */

@@ -14,6 +14,9 @@ export type Output = {
   bold(text: string): string;
   /** For labels. */
   faint(text: string): string;
+  /** For what is in order, and for what is not. */
+  good(text: string): string;
+  bad(text: string): string;
 };
 
 /** Throws `KesCommandError` for a colour choice that is none. */
@@ -22,7 +25,8 @@ export function createOutput(io: CliIo, color = 'auto'): Output {
     throw new KesCommandError('usage', `invalid color option '${color}'`);
   }
   const isTerminal = io.stdout.isTTY === true || io.stderr.isTTY === true;
-  const hasColor = color === 'always' || (color === 'auto' && io.stdout.isTTY === true);
+  const isAutomatic = color === 'auto' && io.stdout.isTTY === true && !io.env['NO_COLOR'];
+  const hasColor = color === 'always' || isAutomatic;
   const style = (code: number) => (text: string) =>
     hasColor ? `\x1b[${code}m${text}\x1b[0m` : text;
   const write = (text: string) => void io.stdout.write(text);
@@ -36,6 +40,8 @@ export function createOutput(io: CliIo, color = 'auto'): Output {
     },
     bold: style(1),
     faint: style(2),
+    good: style(32),
+    bad: style(31),
   };
 }
 

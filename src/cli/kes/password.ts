@@ -1,5 +1,5 @@
-// Asks for a password on standard error and reads one line, without showing it where the input is a
-// terminal. Rule kept here: the terminal is put back as it was, whatever happens.
+// Asks on standard error and reads one line; a password is not shown where the input is a terminal. Rule
+// kept here: the terminal is put back as it was, whatever happens.
 
 import type { Readable } from 'node:stream';
 import type { CliIo } from '../io.ts';
@@ -20,8 +20,17 @@ export async function askPassword(io: CliIo, prompt: string): Promise<string> {
   }
 }
 
-/** Input beyond the line stays in the stream, so that a second question can follow. */
-function readLine(io: CliIo): Promise<string> {
+/** As `askPassword`, for what may be seen while it is typed. */
+export function askLine(io: CliIo, prompt: string): Promise<string> {
+  io.stderr.write(prompt);
+  return readLine(io);
+}
+
+/**
+ * The next line of standard input, without its end. Throws `KesCommandError` when there is none. Input
+ * beyond the line stays in the stream, so that a second question can follow.
+ */
+export function readLine(io: CliIo): Promise<string> {
   const { stdin, signal } = io;
   return new Promise((resolve, reject) => {
     let line = Buffer.alloc(0);
@@ -38,11 +47,11 @@ function readLine(io: CliIo): Promise<string> {
         if (byte === 0x03) return settle(() => reject(interrupted()));
         if (byte === 0x7f || byte === 0x08) line = line.subarray(0, -1);
         else line = Buffer.concat([line, chunk]);
-        if (line.length > lineBytesMax) return settle(() => reject(noPassword()));
+        if (line.length > lineBytesMax) return settle(() => reject(noInput()));
       }
     };
     const onEnd = () =>
-      settle(() => (line.length > 0 ? resolve(line.toString('utf8')) : reject(noPassword())));
+      settle(() => (line.length > 0 ? resolve(line.toString('utf8')) : reject(noInput())));
     const onAbort = () => settle(() => reject(interrupted()));
     stdin.on('readable', onReadable);
     stdin.on('end', onEnd);
@@ -63,8 +72,8 @@ function rawModeOf(stdin: Readable): (isRaw: boolean) => void {
   return isTerminal ? setRawMode : () => {};
 }
 
-function noPassword(): KesCommandError {
-  return new KesCommandError('failed', 'no password given');
+function noInput(): KesCommandError {
+  return new KesCommandError('failed', 'no input given');
 }
 
 function interrupted(): KesCommandError {

@@ -1,15 +1,13 @@
-// `kes status` and `kes metric`: what the key service says about itself.
+// `kes status`: what the key service says about itself, each server by itself.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import type { KesApi, KesDocument } from '../../wire/kes-answers.ts';
 import type { KesClient } from '../../wire/kes-client.ts';
 import type { KesCall, KesCommand } from './command.ts';
-import { colorFlag, explained, insecureFlag, jsonFlag, withClient } from './command.ts';
-import { KesCommandError } from './command-error.ts';
-import { metricsDocument } from './metrics-document.ts';
+import { colorFlag, insecureFlag, jsonFlag, withClient } from './command.ts';
 import type { Output } from './output.ts';
+import { formatSize, formatUptime } from './quantities.ts';
 
-/** Both commands. */
+/** `kes status`. */
 export const statusCommands: readonly KesCommand[] = [
   {
     words: 'status',
@@ -24,17 +22,6 @@ export const statusCommands: readonly KesCommand[] = [
     ],
     required: [],
     run: showStatus,
-  },
-  {
-    words: 'metric',
-    argsHelp: '',
-    help: 'Print the metrics as one JSON object per interval',
-    flags: [
-      { name: 'rate', kind: 'text', value: 'DURATION', help: 'The interval (5s)' },
-      insecureFlag,
-    ],
-    required: [],
-    run: followMetrics,
   },
 ];
 
@@ -116,51 +103,11 @@ function printApis(output: Output, apis: readonly KesApi[]): void {
   }
 }
 
-async function followMetrics(call: KesCall): Promise<void> {
-  const rateMs = parseRate(call.flags.texts.get('rate') ?? '5s');
-  const { signal } = call.io;
-  await withClient(call, async (client) => {
-    while (!signal.aborted) {
-      const text = await explained('failed to fetch metrics', client.metrics({ signal }));
-      call.output.json(metricsDocument(text));
-      await delay(rateMs, undefined, { signal }).catch(() => {});
-    }
-  });
-  throw new KesCommandError('failed', 'interrupted');
-}
-
-/** Milliseconds of `5s`, `500ms`, `1m`. */
-function parseRate(text: string): number {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
-  const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-  const ms = Number(number ?? 0) * (units[unit ?? ''] ?? 0);
-  if (ms > 0) return ms;
-  throw new KesCommandError('usage', `invalid duration '${text}': expected for example 5s`);
-}
-
 function withoutZeros(document: object): object {
   const entries = Object.entries(document) as [string, unknown][];
   return Object.fromEntries(
     entries.filter(([, value]) => value !== 0 && value !== '' && value !== false && value !== null),
   );
-}
-
-function formatUptime(seconds: number): string {
-  if (seconds < 60) return `${Math.floor(seconds)} seconds`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} minutes`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} hours`;
-  return `${Math.floor(seconds / 86_400)} days ${Math.floor((seconds % 86_400) / 3600)} hours`;
-}
-
-function formatSize(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
 function hostOf(origin: string): string {

@@ -1,37 +1,50 @@
 // The help texts, made from the table of commands.
 
-import type { KesCommand } from './command.ts';
+import type { KesTableRow } from './command.ts';
 import type { FlagSpec } from './flags.ts';
 
-/** The help of one command. */
-export function commandUsage(command: KesCommand): string {
+/** The help of one command; `rows` are those of the table, for what is below it. */
+export function commandUsage(command: KesTableRow, rows: readonly KesTableRow[] = []): string {
   const flags = command.flags.filter((flag) => flag.help !== undefined);
   const usage = `${command.words}${flags.length > 0 ? ' [options]' : ''} ${command.argsHelp}`;
-  const rows = flags.map((flag): Row => [flagNames(flag), flag.help ?? '']);
-  return page(usage, [{ title: 'Options', rows: [...rows, helpRow] }], command.help);
+  const options = flags.map((flag): Row => [flagNames(flag), flag.help ?? '']);
+  const below = rowsBelow(rows, `${command.words} `);
+  return page(
+    usage,
+    [
+      ...(below.length > 0 ? [{ title: 'Commands', rows: below }] : []),
+      { title: 'Options', rows: [...options, helpRow] },
+    ],
+    command.help,
+  );
 }
 
 /** The help of a group (`key`), or with `''` of the program. */
-export function groupUsage(commands: readonly KesCommand[], group: string): string {
-  const prefix = group === '' ? '' : `${group} `;
-  const members = commands.filter((command) => command.words.startsWith(prefix));
-  const rows = members.map((command): Row => {
+export function groupUsage(rows: readonly KesTableRow[], group: string): string {
+  const isProgram = group === '';
+  const prefix = isProgram ? '' : `${group} `;
+  return page(`${prefix}COMMAND [options]`, [
+    { title: 'Commands', rows: rowsBelow(rows, prefix) },
+    { title: 'Options', rows: [...(isProgram ? programRows : []), helpRow] },
+  ]);
+}
+
+function rowsBelow(rows: readonly KesTableRow[], prefix: string): Row[] {
+  const members = rows.filter((command) => command.words.startsWith(prefix));
+  return members.map((command): Row => {
     const args = command.argsHelp === '' ? '' : ` ${command.argsHelp}`;
     return [command.words.slice(prefix.length) + args, command.help];
   });
-  const server: readonly Row[] = [['server [options]', 'Run the key service']];
-  const version: readonly Row[] = [['-v, --version', 'Print the version']];
-  const isProgram = group === '';
-  return page(`${prefix}COMMAND [options]`, [
-    { title: 'Commands', rows: [...(isProgram ? server : []), ...rows] },
-    { title: 'Options', rows: [...(isProgram ? version : []), helpRow] },
-  ]);
 }
 
 type Row = readonly [left: string, right: string];
 type Section = { readonly title: string; readonly rows: readonly Row[] };
 
 const helpRow: Row = ['-h, --help', 'Print this help'];
+const programRows: readonly Row[] = [
+  ['-v, --version', 'Print the version'],
+  ['    --auto-completion', 'Install completion for the shell'],
+];
 
 function page(usage: string, sections: readonly Section[], about?: string): string {
   const width = Math.max(...sections.flatMap(({ rows }) => rows.map(([left]) => left.length)));

@@ -103,9 +103,81 @@ func main() {
 	self, _, err := client.DescribeSelf(ctx)
 	must("describe self", err)
 	want("self is the admin", self.Identity == apiKey.Identity() && self.IsAdmin, self)
+	testPolicies(ctx, client, roots)
+	testLogs(ctx, client)
+
+	sum, err := client.HMAC(ctx, "sdk-key", []byte("message"))
+	must("hmac", err)
+	again, err := client.HMAC(ctx, "sdk-key", []byte("message"))
+	must("hmac again", err)
+	want("hmac is the same twice", len(sum) == 32 && bytes.Equal(sum, again), sum)
+	ready, err := client.IsReady(ctx)
+	must("ready", err)
+	want("is ready", ready, ready)
+
 	metrics, err := client.Metrics(ctx)
 	must("metrics", err)
 	want("metrics count requests", metrics.RequestOK > 0, metrics)
 	must("delete", client.DeleteKey(ctx, "sdk-key"))
 	want("delete again is ErrKeyNotFound", errors.Is(client.DeleteKey(ctx, "sdk-key"), kes.ErrKeyNotFound), "other")
+}
+
+// testPolicies looks at the policy and the identities of the configuration, as admin and as the application.
+func testPolicies(ctx context.Context, admin *kes.Client, roots *x509.CertPool) {
+	apiKey, err := kes.ParseAPIKey(os.Args[4])
+	must("parse the API key of the application", err)
+	cert, err := kes.GenerateCertificate(apiKey)
+	must("make its certificate", err)
+	app := kes.NewClientWithConfig(os.Args[1], &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: roots})
+
+	names, _, err := admin.ListPolicies(ctx, "", -1)
+	must("list policies", err)
+	want("lists the policy", len(names) == 1 && names[0] == "sdk-policy", names)
+	info, err := admin.DescribePolicy(ctx, "sdk-policy")
+	must("describe policy", err)
+	want("describes the policy", info.Name == "sdk-policy" && !info.CreatedAt.IsZero(), info)
+	policy, err := admin.GetPolicy(ctx, "sdk-policy")
+	must("get policy", err)
+	_, allows := policy.Allow["/v1/key/generate/sdk-*"]
+	_, denies := policy.Deny["/v1/key/generate/sdk-secret*"]
+	want("reads its rules", allows && denies, policy)
+	_, err = admin.DescribePolicy(ctx, "absent")
+	want("an unknown policy is ErrPolicyNotFound", errors.Is(err, kes.ErrPolicyNotFound), err)
+
+	identities, _, err := admin.ListIdentities(ctx, "", -1)
+	must("list identities", err)
+	want("lists admin and application", len(identities) == 2, identities)
+	who, err := admin.DescribeIdentity(ctx, apiKey.Identity())
+	must("describe identity", err)
+	want("describes the identity", who.Policy == "sdk-policy" && !who.IsAdmin, who)
+	_, err = admin.DescribeIdentity(ctx, "absent")
+	want("an unknown identity is ErrIdentityNotFound", errors.Is(err, kes.ErrIdentityNotFound), err)
+
+	self, own, err := app.DescribeSelf(ctx)
+	must("the application describes itself", err)
+	_, allows = own.Allow["/v1/key/generate/sdk-*"]
+	want("and reads its own rules", self.Policy == "sdk-policy" && allows, own)
+	_, err = app.GenerateKey(ctx, "sdk-key", nil)
+	must("the application generates", err)
+	_, err = app.GenerateKey(ctx, "sdk-secret", nil)
+	want("what is denied is ErrNotAllowed", errors.Is(err, kes.ErrNotAllowed), err)
+	_, err = app.Decrypt(ctx, "sdk-key", nil, nil)
+	want("what is not allowed is ErrNotAllowed", errors.Is(err, kes.ErrNotAllowed), err)
+}
+
+// testLogs follows both streams until an event of this very program arrives.
+func testLogs(ctx context.Context, client *kes.Client) {
+	audit, err := client.AuditLog(ctx)
+	must("follow the audit log", err)
+	go client.DescribeKey(ctx, "sdk-key")
+	isThere := false
+	for !isThere && audit.Next() {
+		event := audit.Event()
+		isThere = event.APIPath == "/v1/key/describe/sdk-key" && event.StatusCode == 200
+	}
+	want("the audit log tells of a call", isThere, "the end of the stream")
+	must("stop following it", audit.Close())
+	errorLog, err := client.ErrorLog(ctx)
+	must("follow the error log", err)
+	must("stop following it", errorLog.Close())
 }
