@@ -1,5 +1,5 @@
 // Runs Coffer against the real programs it has to please: mc, MinIO as a client of the key service, the Go SDK
-// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd, rclone, age and PyKMIP. What is missing
+// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd, rclone, age, PyKMIP and Vault. What is missing
 // is installed once, outside the tree (COFFER_INTEROP_DIR, default ~/.cache/coffer-interop). A client that
 // cannot be installed is a failure, never a skip. Arguments narrow it down: `npm run interop -- mc`.
 
@@ -57,6 +57,22 @@ const steps: readonly Step[] = [
       `filippo.io/age/cmd/${name}@${versions.age}`,
     ]),
     env: { GOBIN: bin },
+  },
+  {
+    what: 'Vault',
+    isThere: () => existsSync(path.join(bin, 'vault-server')),
+    commands: [
+      [
+        'go',
+        'build',
+        '-C',
+        'test/interop/vault-server',
+        '-ldflags=-s -w',
+        '-o',
+        path.join(bin, 'vault-server'),
+        '.',
+      ],
+    ],
   },
   {
     what: 'boto3, awscli and s3cmd',

@@ -63,6 +63,16 @@ test('an old observation gives way to what the server says now', () => {
   assert.equal(clock.untilOver(second + 61), 1_500);
 });
 
+test('whether a second was over is told for the time of a question, not of its answer', () => {
+  const { clock, advance } = makeClock();
+  assert.equal(clock.wasOver(second, clock.atLeast()), false);
+  clock.observe(dateOf(second));
+  const asked = clock.atLeast();
+  advance(1_500);
+  assert.equal(clock.wasOver(second, asked), false);
+  assert.equal(clock.wasOver(second, clock.atLeast()), true);
+});
+
 test('without any date, and for a second far ahead, it waits a second and the difference of clocks', () => {
   const { clock } = makeClock();
   assert.equal(clock.untilOver(second), 1_500);

@@ -31,10 +31,20 @@ export class ServerClock {
     this.#observedAt = now;
   }
 
+  /** The server's time is at least this (Unix milliseconds); undefined before its first answer. */
+  atLeast(): number | undefined {
+    return this.#offsetMs === undefined ? undefined : this.#local.now() + this.#offsetMs;
+  }
+
+  /** Whether nothing more could be stamped with `second` at a time taken with `atLeast`. */
+  wasOver(second: number, at: number | undefined): boolean {
+    return at !== undefined && at >= (second + 1) * 1_000 + skewMs;
+  }
+
   /** Milliseconds until nothing more can be stamped with `second` (Unix time); 0 when that is so. */
   untilOver(second: number): number {
     const overAt = (second + 1) * 1_000 + skewMs;
-    const server = this.#offsetMs === undefined ? undefined : this.#local.now() + this.#offsetMs;
+    const server = this.atLeast();
     // Without any answer's date, a whole second and the skew from now on is late enough.
     const wait = server === undefined ? 1_000 + skewMs : overAt - server;
     return Math.min(Math.max(0, Math.ceil(wait)), 1_000 + skewMs);

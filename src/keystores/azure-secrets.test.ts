@@ -18,6 +18,7 @@ import {
   openAzureContract,
 } from '../../test/support/doubles/azure-contract.ts';
 import { documentedKeyStore } from '../../test/support/documented-config.ts';
+import { seededRandom } from '../../test/support/seeded-random.ts';
 import { type Log, silentLog } from '../base/log.ts';
 import { KeyStoreError } from '../keys/key-store.ts';
 import { type AzureDeps, openAzureSecrets } from './azure-secrets.ts';
@@ -99,6 +100,41 @@ describe('Azure Key Vault', () => {
     assert.equal(await reader.get('my-key'), 'smaller id');
     assert.equal(slept, 1);
     await reader.close();
+  });
+
+  test('whatever creators and readers do at the same time, all that is read is one value', async () => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const random = seededRandom(seed);
+    const other = await openOther();
+    // Every request takes its time, so that writes fall into the same second and into several.
+    double.gate = async () => {
+      for (let turns = random() * 6; turns > 0; turns -= 1) await double.clock.sleep(random() * 60);
+    };
+    for (let round = 0; round < 12; round += 1) {
+      const name = `key${round}`;
+      const seen = new Set<string>();
+      const read = async (node: SecretStore): Promise<void> => {
+        for (let reads = 0; reads < 4; reads += 1) {
+          const value = await node.get(name).catch(failsWith('not-found'));
+          if (typeof value === 'string') seen.add(value);
+        }
+      };
+      const values = ['a', 'b', 'c', 'd', 'e'];
+      const creates = values.map((value, index) =>
+        (index % 2 === 0 ? store : other).create(name, value),
+      );
+      const [outcomes] = await Promise.all([
+        Promise.allSettled(creates),
+        read(store),
+        read(other),
+        read(store),
+      ]);
+      const winners = values.filter((_, index) => outcomes[index]?.status === 'fulfilled');
+      assert.equal(winners.length, 1, `seed ${seed}`);
+      seen.add(await other.get(name));
+      assert.deepEqual([...seen], winners, `seed ${seed}`);
+    }
+    await other.close();
   });
 
   test('a create whose request arrives late does not win', async () => {

@@ -172,8 +172,10 @@ class AzureSecrets implements SecretStore {
   /** The oldest version once nothing can come before it; undefined when there is none. */
   async #settledOldest(name: string, signal: AbortSignal): Promise<Version | undefined> {
     const { clock } = this.#parts;
+    // An answer is as old as its question: what came while it was on its way is not in it.
+    const askedAt = clock.atLeast();
     const oldest = oldestOf(await this.#versions(name, signal));
-    if (oldest === undefined || clock.untilOver(oldest.second) === 0) return oldest;
+    if (oldest === undefined || clock.wasOver(oldest.second, askedAt)) return oldest;
     await clock.waitUntilOver(oldest.second);
     return oldestOf(await this.#versions(name, signal));
   }

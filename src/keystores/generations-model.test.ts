@@ -117,38 +117,47 @@ async function runNode(
     const expected = known.get(key) ?? 'unknown';
     const event: Event = { key, action, start: world.turn, end: Infinity, expected, value };
     world.events.push(event);
-    event.result = await perform(action, async () => {
-      switch (action) {
-        case 'create':
-          await store.create(key, value);
-          known.set(key, value);
-          return 'ok';
-        case 'get':
-          known.set(key, await store.get(key));
-          return known.get(key) ?? '';
-        case 'replace':
-        case 'erase':
-          await store.replace(key, { expected, value, isErasing: action === 'erase' });
-          known.set(key, value);
-          return 'ok';
-        case 'delete':
-          await store.delete(key);
-          return 'ok';
-        default:
-          await store.list({ prefix: '' });
-          return 'ok';
-      }
-    });
+    Object.assign(
+      event,
+      await perform(action, async () => {
+        switch (action) {
+          case 'create':
+            await store.create(key, value);
+            known.set(key, value);
+            return 'ok';
+          case 'get':
+            known.set(key, await store.get(key));
+            return known.get(key) ?? '';
+          case 'replace':
+          case 'erase':
+            await store.replace(key, { expected, value, isErasing: action === 'erase' });
+            known.set(key, value);
+            return 'ok';
+          case 'delete':
+            await store.delete(key);
+            return 'ok';
+          default:
+            await store.list({ prefix: '' });
+            return 'ok';
+        }
+      }),
+    );
     event.end = world.turn;
   }
 }
 
-async function perform(_action: Action, work: () => Promise<string>): Promise<string> {
+/** Undefined when the outcome is unknown: what was written could not be read back. */
+async function perform(
+  action: Action,
+  work: () => Promise<string>,
+): Promise<{ readonly result?: string }> {
   try {
-    return await work();
+    return { result: await work() };
   } catch (error) {
-    if (!(error instanceof KeyStoreError) || error.code === 'failed') throw error;
-    return error.code;
+    if (!(error instanceof KeyStoreError)) throw error;
+    if (error.code !== 'failed') return { result: error.code };
+    if (['create', 'replace', 'erase'].includes(action)) return {};
+    throw error;
   }
 }
 

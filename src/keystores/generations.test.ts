@@ -272,3 +272,17 @@ test('a key that is destroyed while it is read is never absent', async () => {
   };
   assert.equal(await openGenerations(secrets, fast).get('a'), 'gone');
 });
+
+test('a product that loses what it acknowledged is noticed', async () => {
+  const secrets = new WatchedSecrets();
+  const store = openGenerations(secrets, fast);
+  await store.create('a', '0');
+  const create = secrets.create.bind(secrets);
+  secrets.create = async () => {};
+  await assert.rejects(store.create('b', '1'), /the store lost the write/);
+  await assert.rejects(store.replace('a', { expected: '0', value: '1' }), failsWith('failed'));
+  const erasing = { expected: '0', value: 'gone', isErasing: true };
+  await assert.rejects(store.replace('a', erasing), failsWith('failed'));
+  secrets.create = create;
+  assert.equal(await store.get('a'), '0');
+});

@@ -106,10 +106,16 @@ class GenerationStore implements KeyStore {
     if (marker !== undefined) throw destroyedError(name);
     if (leftover !== undefined) await this.#removeLeftover(name, hash);
     await this.#createBase(name, value);
+    const [destroyed, held] = await Promise.all([
+      this.#find(destroyedName(name)),
+      this.#find(name),
+    ]);
     // A destruction that was under way when the name was looked at has left its entry by now.
-    if ((await this.#find(destroyedName(name))) === undefined) return;
-    await this.#secrets.delete(name);
-    throw destroyedError(name);
+    if (destroyed !== undefined) {
+      await this.#secrets.delete(name);
+      throw destroyedError(name);
+    }
+    if (held !== value) throw lostError(name);
   }
 
   async get(name: string): Promise<string> {
@@ -315,8 +321,8 @@ class GenerationStore implements KeyStore {
   }
 
   /**
-   * Takes a change back when its key was deleted meanwhile: it came too late. False when an erasing change was
-   * finished by somebody else who saw it.
+   * Reads a change back, and takes it back when its key was deleted meanwhile: it came too late. False when an
+   * erasing change was finished by somebody else who saw it.
    */
   async #isInForce(
     name: string,
@@ -324,11 +330,15 @@ class GenerationStore implements KeyStore {
     made: { readonly current: Live; readonly change: KeyStoreChange },
   ): Promise<boolean> {
     const { base, generation } = made.current;
-    const [baseNow, heldNow] = await Promise.all([
+    const [baseNow, heldNow, nextNow] = await Promise.all([
       this.#find(name),
       generation === 0 ? '' : this.#find(companionName(name, shortHash(base), generation)),
+      this.#find(next),
     ]);
-    if (baseNow === base && heldNow !== undefined) return true;
+    if (baseNow === base && heldNow !== undefined) {
+      if (nextNow !== encodeCompanion(made.change)) throw lostError(name);
+      return true;
+    }
     const marker = baseNow === undefined ? await this.#find(destroyedName(name)) : undefined;
     await this.#secrets.delete(next);
     if (marker !== undefined && isSameErase(parseDestroyed(name, marker), made.change))
@@ -441,6 +451,14 @@ function notFound(name: string): KeyStoreError {
 
 function conflict(name: string): KeyStoreError {
   return new KeyStoreError('conflict', `key ${name} has changed`);
+}
+
+/** A product that loses what it acknowledged must not go unnoticed. */
+function lostError(name: string): KeyStoreError {
+  return new KeyStoreError(
+    'failed',
+    `key ${name} was written but is not there: it was deleted meanwhile, or the store lost the write`,
+  );
 }
 
 function destroyedError(name: string, code: 'exists' | 'conflict' = 'exists'): KeyStoreError {

@@ -280,3 +280,57 @@ test('errors hold no query, header or body', async () => {
     );
   });
 });
+
+test('a certificate that was renewed in place is used without a restart, a broken one is not', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'coffer-http-'));
+  const first = await startDoubleServer(ok, { isTls: true });
+  const second = await startDoubleServer(ok, { isTls: true });
+  const ca = join(folder, 'ca.pem');
+  await copyFile(first.caFile, ca);
+  const endpoints = [first.origin];
+  const settings = {
+    product: 'test',
+    endpoints,
+    tls: { ca },
+    tlsCheckMs: 0,
+    retryDelayMs: () => 1,
+  };
+  const client = await openHttpClient(settings);
+  try {
+    assert.equal((await client.call(get)).status, 200);
+    await writeFile(ca, 'half a certif');
+    assert.equal((await client.call(get)).status, 200);
+    await copyFile(second.caFile, ca);
+    await assert.rejects(client.call(get), failsWith('unreachable'));
+    await copyFile(first.caFile, ca);
+    assert.equal((await client.call(get)).status, 200);
+  } finally {
+    await client.close();
+    await first.close();
+    await second.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('goes through the proxy of the environment, but not to this machine', async () => {
+  const proxy = await startDoubleServer(ok);
+  const before = process.env['http_proxy'];
+  process.env['http_proxy'] = proxy.origin;
+  try {
+    await withClient({}, async ({ client, server }) => {
+      await client.call(get);
+      assert.equal(server.requests.length, 1);
+    });
+    const remote = await openHttpClient({
+      product: 'test',
+      endpoints: ['http://vault.invalid:8200'],
+    });
+    assert.equal((await remote.call({ method: 'GET', path: '/v1/x' })).status, 200);
+    await remote.close();
+    assert.deepEqual(proxy.requests, ['GET http://vault.invalid:8200/v1/x']);
+  } finally {
+    if (before === undefined) delete process.env['http_proxy'];
+    else process.env['http_proxy'] = before;
+    await proxy.close();
+  }
+});

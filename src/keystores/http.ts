@@ -37,6 +37,8 @@ export type HttpSettings = {
   readonly isKeptAlive?: boolean;
   /** Milliseconds before attempt 2 and 3; 200 to 1,000 at random by default. */
   readonly retryDelayMs?: () => number;
+  /** How often the TLS files are looked at; 10,000 by default. */
+  readonly tlsCheckMs?: number;
 };
 
 export type HttpCall = {
@@ -76,8 +78,7 @@ const attemptsMax = 3;
 const redirectsMax = 3;
 const connectTimeoutMs = 10_000;
 const deadlineDefaultMs = 20_000;
-/** How often the TLS files are looked at. */
-const tlsCheckMs = 10_000;
+const tlsCheckDefaultMs = 10_000;
 
 /**
  * Reads the TLS files and makes a client; opens no connection yet. Throws `KeyStoreError` `failed` for a
@@ -263,7 +264,8 @@ class UndiciClient implements HttpClient {
 
   /** The dispatcher, made anew when a TLS file has changed, so that renewed certificates need no restart. */
   async #freshDispatcher(): Promise<Dispatcher> {
-    if (performance.now() - this.#tlsCheckedAt >= tlsCheckMs) {
+    const checkMs = this.#settings.tlsCheckMs ?? tlsCheckDefaultMs;
+    if (performance.now() - this.#tlsCheckedAt >= checkMs) {
       this.#reload ??= this.#reloadTls().finally(() => {
         this.#reload = undefined;
       });

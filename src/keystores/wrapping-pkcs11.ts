@@ -163,7 +163,7 @@ class Pkcs11Key implements WrappingKey {
 
   /** Of the same token, also with another key than the configured one: one that was used before. */
   async unwrap(wrapped: Uint8Array, context: Uint8Array, id: string): Promise<Buffer> {
-    const rest = parseStoredId(id, system, /^token=[^;]+;object=(?:[^;%]|%[0-7][0-9A-F])+$/);
+    const rest = parseStoredId(id, system, /^token=[^;]+;object=[^;]+$/);
     if (!rest.startsWith(this.#idPrefix)) {
       throw new KeyStoreError(
         'failed',
@@ -173,7 +173,7 @@ class Pkcs11Key implements WrappingKey {
     if (wrapped.length <= nonceBytes + tagBytes) {
       throw new KeyStoreError('failed', 'PKCS#11: a stored key is damaged');
     }
-    const keyLabel = decodeURIComponent(rest.slice(this.#idPrefix.length));
+    const keyLabel = decodeLabel(rest.slice(this.#idPrefix.length));
     return this.#use('unwrap', keyLabel, (session, key) => {
       const nonce = bufferOf(wrapped.subarray(0, nonceBytes));
       const sealed = bufferOf(wrapped.subarray(nonceBytes));
@@ -314,6 +314,15 @@ class Pkcs11Key implements WrappingKey {
     } catch {
       // A session that is lost cannot be closed, which is as good.
     }
+  }
+}
+
+/** Throws `failed` for what `encodeURIComponent` never makes. */
+function decodeLabel(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new KeyStoreError('failed', `PKCS#11: a stored key names a key that cannot be: ${text}`);
   }
 }
 

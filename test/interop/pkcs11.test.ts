@@ -58,11 +58,13 @@ writeFileSync(
 process.env['SOFTHSM2_CONF'] = path.join(dir, 'softhsm2.conf');
 makeToken('coffer');
 makeToken('second token');
+makeToken('größer');
 makeKey('coffer', ['--key-type', 'AES:32', '--sensitive', '--label', 'wrap']);
 makeKey('coffer', ['--key-type', 'AES:32', '--sensitive', '--label', 'older']);
 makeKey('coffer', ['--key-type', 'AES:32', '--sensitive', '--extractable', '--label', 'loose']);
 makeKey('coffer', ['--key-type', 'AES:32', '--label', 'open']);
 makeKey('coffer', ['--key-type', 'AES:16', '--sensitive', '--label', 'short']);
+makeKey('größer', ['--key-type', 'AES:32', '--sensitive', '--label', 'schlüssel']);
 makeKey('second token', ['--key-type', 'AES:32', '--sensitive', '--label', 'wrap key']);
 
 const settings = { library, token: 'coffer', pin, key: 'wrap' };
@@ -127,6 +129,13 @@ describe('PKCS#11 on SoftHSM2', () => {
   test('labels with blanks are found, and stand in the id encoded', async () => {
     const key = await open({ token: 'second token', key: 'wrap key' });
     assert.equal(key.id, 'pkcs11:token=second%20token;object=wrap%20key');
+    await key.check();
+    await key.close();
+  });
+
+  test('labels beyond ASCII are found too', async () => {
+    const key = await open({ token: 'größer', key: 'schlüssel' });
+    assert.match(key.id, /^[\x21-\x7e]+$/);
     await key.check();
     await key.close();
   });

@@ -20,9 +20,7 @@ import { interopDir } from './clients.ts';
 const policy = `
 path "secret/data/coffer/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/coffer/*" { capabilities = ["read", "delete", "list"] }
-path "secret/metadata/coffer" { capabilities = ["list"] }
 path "kv/coffer/*" { capabilities = ["create", "read", "update", "delete", "list"] }
-path "kv/coffer" { capabilities = ["list"] }
 path "transit/encrypt/coffer" { capabilities = ["update"] }
 path "transit/decrypt/coffer" { capabilities = ["update"] }
 `;
@@ -159,7 +157,7 @@ describe('real Vault', () => {
   test('what it says of a wrong login, engine or version is told', async () => {
     const wrong = { ...settingsOf('v2'), approle: { ...approle, secret: 'wrong-secret' } };
     await assert.rejects(open(wrong), (error) => {
-      assert.match(String(error), /approle login: status 400 \(invalid secret id\)/);
+      assert.match(String(error), /approle login: status \d+ \(invalid secret id\)/);
       assert.doesNotMatch(String(error), /wrong-secret/);
       return failsWith('failed')(error);
     });
