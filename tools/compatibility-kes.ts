@@ -5,8 +5,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { kesCommands } from '../src/cli/kes/main.ts';
-import { configFileSchema } from '../src/kes/config-schema.ts';
-import { kesServerCommands } from '../src/server/kes-commands.ts';
+import { configFileSchema } from '../src/kes/config/schema.ts';
+import { kesServerCommands } from '../src/server/kes/commands.ts';
 import { kesRoutes, type KesRouteName } from '../src/wire/kes.ts';
 
 const pageFile = path.join(import.meta.dirname, '../docs/compatibility/kes.md');

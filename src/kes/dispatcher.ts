@@ -7,7 +7,7 @@
 import type { Log } from '../base/log.ts';
 import type { KeyService } from '../keys/key-service.ts';
 import { kesErrors, type KesRouteName } from '../wire/kes.ts';
-import type { AuditFacts, AuditLog } from './audit.ts';
+import type { AuditFacts, AuditLog } from './audit/audit.ts';
 import { answerError, KesHttpError } from './errors.ts';
 import { errorReply, type KesHandle, type KesReply, type KesRequest } from './exchange.ts';
 import type { Peer } from './identity.ts';

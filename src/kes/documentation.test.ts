@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { defaultAddress, defaultCache, parseKesConfigFile } from './config.ts';
-import { configFileSchema } from './config-schema.ts';
-import { defaultLimits } from './connection.ts';
+import { defaultAddress, defaultCache, parseKesConfigFile } from './config/config.ts';
+import { configFileSchema } from './config/schema.ts';
+import { defaultLimits } from './transport/connection.ts';
 import { kesErrors, kesRoutes } from '../wire/kes.ts';
 
 const text = readFileSync(new URL('../../docs/formats/kes-protocol.md', import.meta.url), 'utf8');

@@ -4,7 +4,7 @@
 import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { certificateIdentity } from '../wire/kes-identity.ts';
-import type { KesTlsConfig } from './config.ts';
+import type { KesTlsConfig } from './config/config.ts';
 import { KesHttpError } from './errors.ts';
 import type { KesRequest } from './exchange.ts';
 import { type Peer, plainIp } from './identity.ts';

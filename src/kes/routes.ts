@@ -2,7 +2,7 @@
 // single routes, and a lookup that costs two map reads.
 
 import { kesRoutes, type KesRouteName, type KesRouteSpec } from '../wire/kes.ts';
-import type { KesApiConfig } from './config.ts';
+import type { KesApiConfig } from './config/config.ts';
 
 export type KesRoute = KesRouteSpec & {
   readonly timeoutMs: number;

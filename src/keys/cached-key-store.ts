@@ -79,7 +79,6 @@ type Check = {
 };
 
 export class CachedKeyStore implements KeyStore {
-  readonly keepsDeleted?: string;
   readonly states: KeyStates;
   readonly known: KnownKeys;
   readonly #store: KeyStore;
@@ -102,7 +101,6 @@ export class CachedKeyStore implements KeyStore {
 
   constructor(deps: CacheDeps) {
     this.#store = deps.store;
-    if (deps.store.keepsDeleted !== undefined) this.keepsDeleted = deps.store.keepsDeleted;
     this.#rules = deps.rules;
     this.#revalidateMs = deps.rules.revalidateMs ?? revalidateAfterMs;
     this.#staleMs = Math.max(staleAfterMs, this.#revalidateMs);
@@ -114,6 +112,10 @@ export class CachedKeyStore implements KeyStore {
     this.#answeredAt = deps.now();
     this.states = new KeyStates({ now: deps.now });
     this.known = deps.known ?? new KnownKeys();
+  }
+
+  get keepsDeleted(): string | undefined {
+    return this.#store.keepsDeleted;
   }
 
   /**

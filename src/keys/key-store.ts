@@ -15,7 +15,7 @@ export interface KeyStore {
    * Set when the provider keeps a copy of what is deleted or erased (soft deletion, say): one sentence that
    * says which and for how long, for operators. Absent: deletion is final.
    */
-  readonly keepsDeleted?: string;
+  readonly keepsDeleted?: string | undefined;
   create(name: string, value: string): Promise<void>;
   /** Throws `not-found`. */
   get(name: string): Promise<string>;

@@ -80,7 +80,6 @@ const loadTriesMax = 10;
 const deletionWaitsMax = 4;
 const sweepsMax = 100;
 class GenerationStore implements KeyStore {
-  readonly keepsDeleted?: string;
   readonly #secrets: SecretStore;
   readonly #settleMs: number;
   readonly #now: () => number;
@@ -90,11 +89,15 @@ class GenerationStore implements KeyStore {
   readonly #cleaning = new Map<string, Promise<void>>();
 
   constructor(secrets: SecretStore, options: GenerationOptions) {
-    if (secrets.keepsDeleted !== undefined) this.keepsDeleted = secrets.keepsDeleted;
     this.#secrets = secrets;
     this.#settleMs = options.settleMs ?? 500;
     this.#now = options.now ?? (() => performance.now());
     this.#sleep = options.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
+  }
+
+  /** The product may learn it only when something is deleted. */
+  get keepsDeleted(): string | undefined {
+    return this.#secrets.keepsDeleted;
   }
 
   async create(name: string, value: string): Promise<void> {

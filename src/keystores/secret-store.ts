@@ -11,7 +11,7 @@ import type { KeyStoreStatus } from '../keys/key-store.ts';
  */
 export interface SecretStore {
   /** As `KeyStore.keepsDeleted`. */
-  readonly keepsDeleted?: string;
+  readonly keepsDeleted?: string | undefined;
   /** Throws `exists`. Atomic: of many creators of one name, on any number of nodes, exactly one succeeds. */
   create(name: string, value: string): Promise<void>;
   /** Throws `not-found`. */

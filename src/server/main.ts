@@ -25,7 +25,7 @@ export async function runCoffer(argv: readonly string[], io: CliIo): Promise<num
     case 'worker':
       return (await import('./worker.ts')).runWorker();
     case 'kes':
-      return (await import('./kes-commands.ts')).runKesProgram(rest, io);
+      return (await import('./kes/commands.ts')).runKesProgram(rest, io);
     case 'mc':
       return (await import('../cli/mc/main.ts')).runMc(rest, io);
     case 'play':

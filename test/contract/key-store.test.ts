@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CachedKeyStore } from '../../src/keys/cached-key-store.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
-import { openFileKeyStore } from '../../src/keystores/files.ts';
+import { openFileKeyStore } from '../../src/keystores/files/key-store.ts';
 import { MemoryKeyStore } from '../../src/keystores/memory.ts';
 import { failsWith, testKeyStore } from './key-store.ts';
 
@@ -40,7 +40,7 @@ async function runProcess(code: string): Promise<string[]> {
   return output.split('\n').filter((line) => line !== '');
 }
 
-const filesModule = new URL('../../src/keystores/files.ts', import.meta.url).href;
+const filesModule = new URL('../../src/keystores/files/key-store.ts', import.meta.url).href;
 
 function creatorOf(path: string, label: string): string {
   return `
@@ -122,7 +122,7 @@ test('what crashed programs left behind is removed at open and never listed', as
   const { path, remove } = await makeDirectory();
   try {
     const code = `
-      import { ownerMark } from ${JSON.stringify(new URL('../../src/keystores/file-owner.ts', import.meta.url).href)};
+      import { ownerMark } from ${JSON.stringify(new URL('../../src/keystores/files/file-owner.ts', import.meta.url).href)};
       console.log(ownerMark());`;
     const [deadMark] = await runProcess(code);
     await writeFile(join(path, `.new-${deadMark}-0011`), 'half');
@@ -143,7 +143,7 @@ test('what crashed programs left behind is removed at open and never listed', as
 test('a half-written file of a running program is left alone', async () => {
   const { path, remove } = await makeDirectory();
   try {
-    const { ownerMark } = await import('../../src/keystores/file-owner.ts');
+    const { ownerMark } = await import('../../src/keystores/files/file-owner.ts');
     const name = `.new-${ownerMark()}-0011`;
     await writeFile(join(path, name), 'half');
     await openFileKeyStore(path);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { KeyStoreError } from '../../src/keys/key-store.ts';
-import type { WrappingKey } from '../../src/keystores/wrapping-key.ts';
+import type { WrappingKey } from '../../src/keystores/wrapping/wrapping-key.ts';
 import { failsWith } from './key-store.ts';
 
 export type OpenedWrappingKey = {

@@ -7,7 +7,7 @@ import {
   KmipMessageError,
   kmipOperations,
   kmipTags as tags,
-} from '../../src/keystores/kmip-messages.ts';
+} from '../../src/keystores/kmip/messages.ts';
 import {
   discoverCall,
   getAttributesCall,
@@ -17,8 +17,8 @@ import {
   readObject,
   readSecret,
   readVersions,
-} from '../../src/keystores/kmip-payloads.ts';
-import { decodeTtlv, encodeTtlv, type Ttlv, TtlvError } from '../../src/keystores/kmip-ttlv.ts';
+} from '../../src/keystores/kmip/payloads.ts';
+import { decodeTtlv, encodeTtlv, type Ttlv, TtlvError } from '../../src/keystores/kmip/ttlv.ts';
 import type { FuzzTarget } from './targets.ts';
 
 const everyType: Ttlv = {

@@ -15,9 +15,9 @@ import {
   type KmipStoreDeps,
   type KmipStoreSettings,
   openKmipSecrets,
-} from '../../src/keystores/kmip.ts';
-import { KmipClient } from '../../src/keystores/kmip-client.ts';
-import { KmipPool } from '../../src/keystores/kmip-connection.ts';
+} from '../../src/keystores/kmip/secrets.ts';
+import { KmipClient } from '../../src/keystores/kmip/client.ts';
+import { KmipPool } from '../../src/keystores/kmip/connection.ts';
 import type { SecretStore } from '../../src/keystores/secret-store.ts';
 import { failsWith, testKeyStore } from '../contract/key-store.ts';
 import { freePort, type Program, waitUntil } from '../support/programs.ts';

@@ -11,7 +11,7 @@ import { after, describe, test } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
 import { openGenerations } from '../../src/keystores/generations.ts';
 import type { SecretStore } from '../../src/keystores/secret-store.ts';
-import { openVaultSecrets, type VaultSettings } from '../../src/keystores/vault.ts';
+import { openVaultSecrets, type VaultSettings } from '../../src/keystores/vault/secrets.ts';
 import { failsWith, testKeyStore } from '../contract/key-store.ts';
 import { testSecretStore } from '../contract/secret-store.ts';
 import { type DoubleServer, startDoubleServer } from '../support/doubles/double-server.ts';

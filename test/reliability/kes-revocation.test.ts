@@ -9,13 +9,13 @@ import path from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLog } from '../../src/base/log.ts';
-import type { AuditEvent } from '../../src/kes/audit.ts';
-import { defaultCache, type KesCacheConfig, type KesConfig } from '../../src/kes/config.ts';
+import type { AuditEvent } from '../../src/kes/audit/audit.ts';
+import { defaultCache, type KesCacheConfig, type KesConfig } from '../../src/kes/config/config.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
-import { openFileKeyStore } from '../../src/keystores/files.ts';
-import { openFortanixSecrets } from '../../src/keystores/fortanix.ts';
+import { openFileKeyStore } from '../../src/keystores/files/key-store.ts';
+import { openFortanixSecrets } from '../../src/keystores/vendors/fortanix.ts';
 import { openGenerations } from '../../src/keystores/generations.ts';
-import { type KesServer, startKesServer } from '../../src/server/kes-service.ts';
+import { type KesServer, startKesServer } from '../../src/server/kes/service.ts';
 import { KesClient } from '../../src/wire/kes-client.ts';
 import { KesClientError } from '../../src/wire/kes-error.ts';
 import {

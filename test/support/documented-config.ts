@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseKesConfig } from '../../src/kes/config.ts';
-import type { KeyStoreConfig } from '../../src/kes/config-keystore.ts';
+import { parseKesConfig } from '../../src/kes/config/config.ts';
+import type { KeyStoreConfig } from '../../src/kes/config/keystore.ts';
 import { projectRoot } from './programs.ts';
 
 /** The key store of the first whole configuration in `docs/<page>`, with references filled in from `env`. */

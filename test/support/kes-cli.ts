@@ -9,10 +9,10 @@ import { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { after, before } from 'node:test';
 import { silentLog } from '../../src/base/log.ts';
-import { formatAuditJson } from '../../src/kes/audit.ts';
+import { formatAuditJson } from '../../src/kes/audit/audit.ts';
 import { LineHub } from '../../src/kes/handlers/logs.ts';
-import { runKesProgram } from '../../src/server/kes-commands.ts';
-import { startKesServer } from '../../src/server/kes-service.ts';
+import { runKesProgram } from '../../src/server/kes/commands.ts';
+import { startKesServer } from '../../src/server/kes/service.ts';
 import { formatApiKey, generateApiKey, type KesApiKey } from '../../src/wire/kes-identity.ts';
 import { createTestServerFiles, testKesConfig } from './kes-server.ts';
 

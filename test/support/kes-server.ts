@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { Agent, request as httpsRequest } from 'node:https';
 import { silentLog } from '../../src/base/log.ts';
-import { silentAudit } from '../../src/kes/audit.ts';
-import { defaultCache, type KesConfig } from '../../src/kes/config.ts';
+import { silentAudit } from '../../src/kes/audit/audit.ts';
+import { defaultCache, type KesConfig } from '../../src/kes/config/config.ts';
 import type { KeyStore } from '../../src/keys/key-store.ts';
 import {
   type KesServer,
   type KesServerDeps,
   startKesServer,
-} from '../../src/server/kes-service.ts';
+} from '../../src/server/kes/service.ts';
 import {
   createClientCertificate,
   generateApiKey,

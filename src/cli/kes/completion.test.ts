@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { runCli, tempFolder } from '../../../test/support/kes-cli.ts';
-import { kesServerCommands } from '../../server/kes-commands.ts';
+import { kesServerCommands } from '../../server/kes/commands.ts';
 import { completions } from './completion.ts';
 import { kesCommands } from './main.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useTestCli } from '../../../test/support/kes-cli.ts';
 import { formatApiKey } from '../../wire/kes-identity.ts';
-import { kesServerCommands } from '../../server/kes-commands.ts';
+import { kesServerCommands } from '../../server/kes/commands.ts';
 import { kesCommands } from './main.ts';
 
 const cli = useTestCli();

@@ -5,7 +5,7 @@ import { silentLog } from '../../base/log.ts';
 import { CachedKeyStore } from '../../keys/cached-key-store.ts';
 import { KeyService } from '../../keys/key-service.ts';
 import { MemoryKeyStore } from '../../keystores/memory.ts';
-import type { AuditEvent, AuditLog } from '../audit.ts';
+import type { AuditEvent, AuditLog } from '../audit/audit.ts';
 import type { KesContext, KesState } from '../dispatcher.ts';
 import { KesHttpError } from '../errors.ts';
 import { KesMetrics } from '../metrics.ts';

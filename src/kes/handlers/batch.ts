@@ -8,7 +8,7 @@ import {
   kesErrors,
   type KesRouteName,
 } from '../../wire/kes.ts';
-import type { AuditEvent, AuditFacts } from '../audit.ts';
+import type { AuditEvent, AuditFacts } from '../audit/audit.ts';
 import type { KesContext, KesHandlers } from '../dispatcher.ts';
 import { answerError, KesHttpError } from '../errors.ts';
 import { jsonReply, type KesReply } from '../exchange.ts';

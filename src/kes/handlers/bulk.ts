@@ -2,7 +2,7 @@
 // of its own in policies; one ciphertext that does not open fails the whole request, as it always did. The
 // audit file has a line for each ciphertext, besides the one of the request.
 
-import type { AuditFacts } from '../audit.ts';
+import type { AuditFacts } from '../audit/audit.ts';
 import type { KesContext, KesHandlers } from '../dispatcher.ts';
 import { answerError, KesHttpError } from '../errors.ts';
 import { jsonReply, type KesReply } from '../exchange.ts';

@@ -13,7 +13,7 @@ import type {
   KesKeyVersionInfo,
   KesRotateResponse,
 } from '../../wire/kes.ts';
-import { objectInContext } from '../audit-chain.ts';
+import { objectInContext } from '../audit/chain.ts';
 import type { KesContext, KesHandlers } from '../dispatcher.ts';
 import { KesHttpError } from '../errors.ts';
 import { emptyReply, jsonReply, type KesReply } from '../exchange.ts';

@@ -1,7 +1,7 @@
 // The AWS adapter on its double, as the contracts want it.
 
 import { silentLog } from '../../../src/base/log.ts';
-import { type AwsSecretsSettings, openAwsSecrets } from '../../../src/keystores/aws-secrets.ts';
+import { type AwsSecretsSettings, openAwsSecrets } from '../../../src/keystores/aws/secrets.ts';
 import type { CloudDeps } from '../../../src/keystores/cloud-calls.ts';
 import type { OpenedSecrets } from '../../contract/secret-store.ts';
 import { type AwsSecretsDouble, startAwsSecretsDouble } from './aws-secrets.ts';

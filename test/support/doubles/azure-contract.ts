@@ -6,7 +6,7 @@ import {
   type AzureDeps,
   type AzureSecretsSettings,
   openAzureSecrets,
-} from '../../../src/keystores/azure-secrets.ts';
+} from '../../../src/keystores/azure/secrets.ts';
 import type { OpenedSecrets } from '../../contract/secret-store.ts';
 import { withEscapedNames } from './azure-names.ts';
 import { type AzureVaultDouble, startAzureVaultDouble } from './azure-vault.ts';

@@ -3,7 +3,7 @@
 import type { Dispatcher } from 'undici';
 import { silentLog } from '../../../src/base/log.ts';
 import type { CloudDeps } from '../../../src/keystores/cloud-calls.ts';
-import { type GcpSecretsSettings, openGcpSecrets } from '../../../src/keystores/gcp-secrets.ts';
+import { type GcpSecretsSettings, openGcpSecrets } from '../../../src/keystores/gcp/secrets.ts';
 import type { OpenedSecrets } from '../../contract/secret-store.ts';
 import { connectionsTo } from './cloud-hosts.ts';
 import { type GcpSecretsDouble, startGcpSecretsDouble } from './gcp-secrets.ts';

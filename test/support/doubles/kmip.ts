@@ -16,14 +16,14 @@ import {
   type KmipReason,
   kmipReasons,
   kmipTags as tags,
-} from '../../../src/keystores/kmip-messages.ts';
+} from '../../../src/keystores/kmip/messages.ts';
 import {
   decodeTtlv,
   encodeTtlv,
   type Ttlv,
   ttlvHeaderBytes,
   ttlvSize,
-} from '../../../src/keystores/kmip-ttlv.ts';
+} from '../../../src/keystores/kmip/ttlv.ts';
 import { createSelfSigned } from '../../../src/wire/kes-certificate.ts';
 
 export type KmipDoubleOptions = {

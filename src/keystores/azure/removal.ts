@@ -1,0 +1,169 @@
+// Deleting at Azure is two steps, of which the second is to purge what the first keeps for its retention
+// period (soft delete). The vault takes seconds between them, and may refuse the second: then it keeps what
+// was deleted, and the operator is told.
+
+import type { SecretClient, SecretProperties } from '@azure/keyvault-secrets';
+import type { Log } from '../../base/log.ts';
+import type { LocalClock } from './clock.ts';
+import { azureRefusal, isNotFound } from './errors.ts';
+
+/** What a secret's attributes tell of its vault. */
+export type AzureRetention = { readonly isPurgeable: boolean; readonly days: number | undefined };
+
+type Options = { readonly abortSignal: AbortSignal };
+
+/** Purges before a create, purges after a delete, writes after a purge: as the reference. */
+const tries = { purgeForCreate: 25, purgeForDelete: 10, write: 7 } as const;
+/** And after a delete that the vault was slow about, so many more beside other calls, of a second each. */
+const laterTriesMax = 120;
+
+/** Undefined when the attributes do not tell. */
+export function azureRetention(
+  properties: SecretProperties | undefined,
+): AzureRetention | undefined {
+  const level = properties?.recoveryLevel;
+  if (level === undefined) return undefined;
+  return { isPurgeable: level.includes('Purgeable'), days: properties?.recoverableDays };
+}
+
+type Parts = {
+  readonly client: SecretClient;
+  readonly local: LocalClock;
+  readonly log: Log;
+  /** Called with a sentence for operators when the vault turns out to keep what is deleted. */
+  readonly onKept: (sentence: string) => void;
+};
+
+type PurgeOutcome = 'purged' | 'busy' | 'refused';
+
+export class AzureRemoval {
+  readonly #parts: Parts;
+  readonly #purging = new Map<string, Promise<void>>();
+  readonly #closing = new AbortController();
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  learn(retention: AzureRetention): void {
+    if (retention.isPurgeable) return;
+    const days = retention.days === undefined ? '' : ` ${retention.days} days`;
+    this.#parts.onKept(
+      `Azure Key Vault keeps deleted secrets for${days || ' their retention period'}: purge protection is on, and their names cannot be used again until then`,
+    );
+  }
+
+  /** Deletes, if `isThere`, and purges. Resolves when the secret can no longer be read; what cannot be purged is logged. */
+  async remove(name: string, isThere: boolean, options: Options): Promise<void> {
+    const { client, local } = this.#parts;
+    if (isThere) {
+      try {
+        const poller = await client.beginDeleteSecret(name, options);
+        const { properties } = poller.getResult() ?? {};
+        const retention = azureRetention(properties);
+        if (retention !== undefined) this.learn(retention);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
+    } else if (!(await this.#isDeletedName(name, options))) return;
+    for (let attempt = 1; attempt <= tries.purgeForDelete; attempt += 1) {
+      if ((await this.#purge(name, options)) !== 'busy') return;
+      await local.sleep(pauseMs());
+    }
+    this.#purgeLater(name);
+  }
+
+  /** Whether what was deleted under this name had it with this very case. */
+  async #isDeletedName(name: string, options: Options): Promise<boolean> {
+    try {
+      const deleted = await this.#parts.client.getDeletedSecret(name, options);
+      return (deleted.properties.tags?.['coffer-name'] ?? deleted.name) === name;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      if (azureRefusal(error)?.http === 403) return false;
+      throw error;
+    }
+  }
+
+  /** Runs `write`; while a deleted secret is in its way, purges that and tries again. */
+  async insteadOfDeleted<T>(name: string, options: Options, write: () => Promise<T>): Promise<T> {
+    const { local } = this.#parts;
+    let isPurged = false;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await write();
+      } catch (error) {
+        const code = azureRefusal(error)?.code;
+        const isDeleted =
+          code === 'ObjectIsDeletedButRecoverable' || code === 'ObjectIsBeingDeleted';
+        if (!isDeleted || attempt > tries.write) throw error;
+        isPurged ||= await this.#purgeFor(name, options);
+        if (!isPurged) throw error;
+      }
+      await local.sleep(pauseMs());
+    }
+  }
+
+  async #purgeFor(name: string, options: Options): Promise<boolean> {
+    for (let attempt = 1; attempt <= tries.purgeForCreate; attempt += 1) {
+      const outcome = await this.#purge(name, options);
+      if (outcome !== 'busy') return outcome === 'purged';
+      await this.#parts.local.sleep(pauseMs());
+    }
+    return false;
+  }
+
+  /** `busy` while the vault is still deleting. A refusal is final, and told. */
+  async #purge(name: string, options: Options): Promise<PurgeOutcome> {
+    const { client, log, onKept } = this.#parts;
+    try {
+      await client.purgeDeletedSecret(name, options);
+      return 'purged';
+    } catch (error) {
+      const refusal = azureRefusal(error);
+      if (refusal?.http === 404) return 'purged';
+      if (refusal?.code === 'ObjectIsBeingDeleted') return 'busy';
+      if (refusal?.http !== 403) throw error;
+      const sentence =
+        'Azure Key Vault keeps deleted secrets for their retention period: it refuses to purge them ' +
+        `(${refusal.code}); unless purge protection is on, grant Purge on secrets or the role Key Vault Secrets Officer`;
+      onKept(sentence);
+      log.warn(sentence, { secret: name });
+      return 'refused';
+    }
+  }
+
+  #purgeLater(name: string): void {
+    const { local, log } = this.#parts;
+    const abortSignal = this.#closing.signal;
+    const work = async (): Promise<void> => {
+      for (let attempt = 1; attempt <= laterTriesMax && !abortSignal.aborted; attempt += 1) {
+        await local.sleep(1_000);
+        if ((await this.#purge(name, { abortSignal })) !== 'busy') return;
+      }
+      if (!abortSignal.aborted) throw new Error('ObjectIsBeingDeleted');
+    };
+    const done = work()
+      .catch((error: unknown) => {
+        if (abortSignal.aborted) return;
+        const code = azureRefusal(error)?.code ?? (error as Error).message;
+        log.error('Azure Key Vault: a deleted secret is not purged: purge it by hand', {
+          secret: name,
+          code,
+        });
+      })
+      .finally(() => this.#purging.delete(name));
+    this.#purging.set(name, done);
+  }
+
+  /** Gives up on purges that run beside calls. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#purging.values());
+  }
+}
+
+/** Milliseconds between tries: 200 to 1,000, as the reference. */
+function pauseMs(): number {
+  return 200 + Math.random() * 800;
+}

@@ -1,0 +1,153 @@
+// Taking keys out of a key store for a backup, and putting them back. Restoring changes nothing until it is
+// clear that every key can be put back; each one is read back, and doing it again after an interruption goes
+// on where it stopped.
+
+import { type BackupEntry, isStoredKey } from '../../keys/backup/key-backup.ts';
+import { isName } from '../../keys/key-name.ts';
+import { type KeyStore, KeyStoreError } from '../../keys/key-store.ts';
+import { parseStored } from '../../keys/stored-key.ts';
+
+/** `different`: names are taken by other keys. `lost`: a key does not read back as it was written. */
+export type KeyRestoreErrorCode = 'different' | 'lost';
+
+export class KeyRestoreError extends Error {
+  readonly code: KeyRestoreErrorCode;
+  readonly names: readonly string[];
+  constructor(code: KeyRestoreErrorCode, message: string, names: readonly string[]) {
+    super(message);
+    this.name = 'KeyRestoreError';
+    this.code = code;
+    this.names = names;
+  }
+}
+
+/** What to do where another key has the name: nothing at all, leave it, or replace it. */
+export type RestoreMode = 'refuse' | 'merge' | 'force';
+
+export type RestoreResult = {
+  readonly written: readonly string[];
+  readonly identical: readonly string[];
+  readonly skipped: readonly string[];
+  readonly replaced: readonly string[];
+};
+
+type Step = BackupEntry & { readonly existing?: string };
+
+/** Store calls under way together. */
+const callsMax = 8;
+
+/**
+ * Every key of a store, by name. Keys that are no stored keys (damaged ones) are given to `onDamaged`
+ * instead; keys deleted meanwhile are left out. Throws `KeyStoreError`.
+ */
+export async function* readAllKeys(
+  store: KeyStore,
+  onDamaged: (name: string) => void,
+): AsyncGenerator<BackupEntry> {
+  let after: string | undefined;
+  for (let hasMore = true; hasMore; ) {
+    const page = await store.list({ prefix: '', ...(after !== undefined && { after }) });
+    const names = page.names.filter(isName);
+    for (let at = 0; at < names.length; at += callsMax) {
+      const some = names.slice(at, at + callsMax);
+      const values = await Promise.all(some.map((name) => findValue(store, name)));
+      for (const [index, value] of values.entries()) {
+        const name = some[index] ?? '';
+        if (value === undefined) continue;
+        if (isStoredKey(value)) yield { name, value };
+        else onDamaged(name);
+      }
+    }
+    after = page.names.at(-1);
+    hasMore = page.hasMore && after !== undefined;
+  }
+}
+
+/**
+ * Puts keys into a store. In mode `refuse` nothing is written when a name is taken by another key; a
+ * destroyed key is never brought back, whatever the mode. Throws `KeyRestoreError`, `KeyStoreError`.
+ */
+export async function restoreKeys(
+  store: KeyStore,
+  keys: readonly BackupEntry[],
+  mode: RestoreMode,
+): Promise<RestoreResult> {
+  const steps = await inGroups(keys, async (key): Promise<Step> => {
+    const existing = await findValue(store, key.name);
+    return existing === undefined ? key : { ...key, existing };
+  });
+  const different = steps.filter(({ existing, value }) => (existing ?? value) !== value);
+  refuseDifferent(different, mode);
+  const missing = steps.filter(({ existing }) => existing === undefined);
+  const changed = mode === 'force' ? different : [];
+  await inGroups(missing, ({ name, value }) => createChecked(store, { name, value }));
+  await inGroups(changed, async ({ name, value, existing = '' }) => {
+    await store.replace(name, { expected: existing, value });
+    await readBack(store, { name, value });
+  });
+  const namesOf = (some: readonly Step[]) => some.map(({ name }) => name);
+  return {
+    written: namesOf(missing),
+    identical: namesOf(steps.filter(({ existing, value }) => existing === value)),
+    skipped: mode === 'merge' ? namesOf(different) : [],
+    replaced: namesOf(changed),
+  };
+}
+
+function refuseDifferent(different: readonly Step[], mode: RestoreMode): void {
+  const refused =
+    mode === 'refuse'
+      ? different
+      : mode === 'force'
+        ? different.filter(({ existing = '' }) => isDestroyed(existing))
+        : [];
+  if (refused.length === 0) return;
+  const names = refused.map(({ name }) => name);
+  const shown = names.slice(0, 10).join(', ') + (names.length > 10 ? ', …' : '');
+  const text =
+    mode === 'force'
+      ? `nothing was restored: these keys are destroyed, delete them first if they shall return: ${shown}`
+      : `nothing was restored: the store has other keys under these names: ${shown}: give --merge to leave them, --force to replace them`;
+  throw new KeyRestoreError('different', text, names);
+}
+
+function isDestroyed(value: string): boolean {
+  try {
+    return parseStored(value).state === 'destroyed';
+  } catch {
+    return false;
+  }
+}
+
+/** Another program may have created the name meanwhile: then it must have been the same key. */
+async function createChecked(store: KeyStore, entry: BackupEntry): Promise<void> {
+  try {
+    await store.create(entry.name, entry.value);
+  } catch (error) {
+    if (!(error instanceof KeyStoreError && error.code === 'exists')) throw error;
+  }
+  await readBack(store, entry);
+}
+
+async function readBack(store: KeyStore, { name, value }: BackupEntry): Promise<void> {
+  if ((await store.get(name)) === value) return;
+  const text = `key '${name}' does not read back as it was written: check the key store, then restore again`;
+  throw new KeyRestoreError('lost', text, [name]);
+}
+
+async function findValue(store: KeyStore, name: string): Promise<string | undefined> {
+  try {
+    return await store.get(name);
+  } catch (error) {
+    if (error instanceof KeyStoreError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+}
+
+async function inGroups<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < items.length; at += callsMax) {
+    results.push(...(await Promise.all(items.slice(at, at + callsMax).map(work))));
+  }
+  return results;
+}

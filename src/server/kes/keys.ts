@@ -1,0 +1,147 @@
+// The keys of a running key service: the open store, the cache in front, what is known of each key, the
+// nodes to tell of changes, and the service on top. A reload keeps what the next configuration says the same
+// about, so that neither connections nor knowledge are lost.
+
+import type { Log } from '../../base/log.ts';
+import type { KesConfig } from '../../kes/config/config.ts';
+import { CachedKeyStore } from '../../keys/cached-key-store.ts';
+import { KeyError } from '../../keys/key-error.ts';
+import { KeyService } from '../../keys/key-service.ts';
+import type { KeyStore } from '../../keys/key-store.ts';
+import { KnownKeys } from '../../keys/known-keys.ts';
+import { loadKnownKeys } from '../../keys/known-keys-file.ts';
+import { openPeers, type PeerNotifier } from './peers.ts';
+import { openKeyStore } from './key-stores.ts';
+
+export type KesKeys = {
+  readonly config: KesConfig;
+  readonly store: KeyStore;
+  readonly cache: CachedKeyStore;
+  readonly known: KnownKeys;
+  /** Absent when there are no other nodes to tell. */
+  readonly peers?: PeerNotifier;
+  readonly service: KeyService;
+};
+
+export type KesKeysDeps = {
+  readonly log: Log;
+  /** Used instead of the store that the configuration names. */
+  readonly keyStore?: KeyStore;
+  /** Counts milliseconds and never goes back; the process's own clock by default. */
+  readonly now?: () => number;
+};
+
+/**
+ * Opens what a configuration names, or takes it from `previous`. Rejects with `KeyStoreError`,
+ * `KesConfigError` or `KnownKeysError`, leaving nothing new open.
+ */
+export async function openKesKeys(
+  config: KesConfig,
+  deps: KesKeysDeps,
+  previous?: KesKeys,
+): Promise<KesKeys> {
+  const known = await knownFor(config, deps, previous);
+  let peers: PeerNotifier | undefined;
+  try {
+    peers = await peersFor(config, deps, previous);
+    const store = deps.keyStore ?? reusable(config, previous) ?? (await openKeyStore(config, deps));
+    return assemble(config, deps, { store, known, ...(peers && { peers }) });
+  } catch (error) {
+    if (known !== previous?.known) await known.close();
+    if (peers !== previous?.peers) peers?.close();
+    throw error;
+  }
+}
+
+/** Closes what `next` does not go on using. */
+export async function closeKesKeys(keys: KesKeys, next?: KesKeys): Promise<void> {
+  keys.cache.clear();
+  if (keys.peers !== next?.peers) keys.peers?.close();
+  if (keys.store !== next?.store) await keys.store.close();
+  if (keys.known !== next?.known) await keys.known.close();
+}
+
+/** Makes the keys that the configuration wants to exist. A destroyed one stays destroyed. */
+export async function createPredefinedKeys(
+  { config, service }: KesKeys,
+  deps: { readonly log: Log },
+): Promise<void> {
+  for (const name of config.keys) {
+    try {
+      await service.create(name, config.admin);
+    } catch (error) {
+      if (!(error instanceof KeyError)) throw error;
+      if (error.code === 'name-destroyed') {
+        deps.log.error(`key ${name} of the configuration is destroyed: remove it from 'keys'`);
+      } else if (error.code !== 'exists') throw error;
+    }
+  }
+}
+
+function assemble(
+  config: KesConfig,
+  deps: KesKeysDeps,
+  parts: Pick<KesKeys, 'store' | 'known' | 'peers'>,
+): KesKeys {
+  const { store, known, peers } = parts;
+  const { now = () => performance.now() } = deps;
+  const cache: CachedKeyStore = new CachedKeyStore({
+    store,
+    known,
+    rules: config.cache,
+    now,
+    onReplaced: (error) => deps.log.error(error.message),
+    onOffline: (isOffline, error) => {
+      if (!isOffline) deps.log.info('the key store answers again');
+      else deps.log.warn(describeOutage(cache), { error: error?.message ?? '' });
+    },
+  });
+  const service = new KeyService({
+    store: cache,
+    nowMs: Date.now,
+    now,
+    log: deps.log,
+    ...(peers && { onChange: (name: string) => peers.changed(name) }),
+  });
+  return { config, store, cache, known, service, ...(peers && { peers }) };
+}
+
+function describeOutage(cache: CachedKeyStore): string {
+  const leftMs = cache.offlineLeftMs();
+  if (leftMs === undefined) return 'the key store does not answer: keys are refused until it does';
+  const until = new Date(Date.now() + leftMs).toISOString();
+  return `the key store does not answer: cached keys are used until ${until}`;
+}
+
+async function knownFor(
+  { knownKeysFile: file }: KesConfig,
+  { log }: KesKeysDeps,
+  previous: KesKeys | undefined,
+): Promise<KnownKeys> {
+  if (previous !== undefined && previous.config.knownKeysFile === file) return previous.known;
+  if (file === undefined) return new KnownKeys();
+  return loadKnownKeys(file, {
+    onError: (error) => {
+      log.error(`cannot write known keys to ${file}: they are lost at a restart`, {
+        error: error.message,
+      });
+    },
+  });
+}
+
+async function peersFor(
+  { peers }: KesConfig,
+  { log }: KesKeysDeps,
+  previous: KesKeys | undefined,
+): Promise<PeerNotifier | undefined> {
+  if (peers === undefined) return undefined;
+  const isSame = JSON.stringify(peers) === JSON.stringify(previous?.config.peers);
+  return isSame ? previous?.peers : openPeers(peers, { log });
+}
+
+/** The open store when the new configuration names the same one. */
+function reusable(config: KesConfig, previous: KesKeys | undefined): KeyStore | undefined {
+  if (previous === undefined) return undefined;
+  const storeOf = ({ keyStore, wrapping }: KesConfig) => JSON.stringify({ keyStore, wrapping });
+  return storeOf(config) === storeOf(previous.config) ? previous.store : undefined;
+}
