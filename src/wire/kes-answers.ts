@@ -11,7 +11,6 @@ import type {
 } from './kes.ts';
 import { kesRoutes } from './kes.ts';
 import { KesClientError, kesAnswerError, kesErrorText } from './kes-error.ts';
-import type { KesResponse } from './kes-transport.ts';
 
 /** One route of `/v1/api`; `timeout` in seconds, 0 for none. */
 export type KesApi = {
@@ -23,6 +22,13 @@ export type KesApi = {
 
 /** An answer that is shown rather than used. */
 export type KesDocument = Readonly<Record<string, unknown>>;
+
+/** A whole answer. */
+export type KesResponse = {
+  readonly status: number;
+  readonly contentType: string | undefined;
+  readonly body: Buffer;
+};
 
 /** The answer if it is a success; throws the error it names otherwise. */
 export function checked<Answer extends KesResponse>(response: Answer): Answer {

@@ -39,7 +39,8 @@ import {
   parseKesEndpoint,
 } from './kes-paths.ts';
 import { parseLog } from './kes-stream.ts';
-import type { KesRequest, KesResponse, KesTls } from './kes-transport.ts';
+import type { KesResponse } from './kes-answers.ts';
+import type { KesRequest, KesTls } from './kes-transport.ts';
 
 /** A page of names is followed by the next one this often at most. */
 const pagesMax = 10_000;

@@ -8,7 +8,8 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { SecureContext } from 'node:tls';
 import { KesClientError, kesAbortedError, kesTimeoutError } from './kes-error.ts';
-import type { KesRequest, KesResponse, KesTls, KesTransport } from './kes-transport.ts';
+import type { KesResponse } from './kes-answers.ts';
+import type { KesRequest, KesTls, KesTransport } from './kes-transport.ts';
 import type { KesStreamAnswer, KesStreamRequest } from './kes-stream.ts';
 import { connectKes, createKesTlsContext } from './kes-transport.ts';
 

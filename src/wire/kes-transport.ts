@@ -7,6 +7,7 @@ import * as http2 from 'node:http2';
 import * as https from 'node:https';
 import { isIP } from 'node:net';
 import * as tls from 'node:tls';
+import type { KesResponse } from './kes-answers.ts';
 import {
   KesClientError,
   kesAbortedError,
@@ -35,12 +36,6 @@ export type KesRequest = {
   readonly responseBytesMax: number;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
-};
-
-export type KesResponse = {
-  readonly status: number;
-  readonly contentType: string | undefined;
-  readonly body: Buffer;
 };
 
 /** A connection that is up. `send` throws `KesClientError` only. */

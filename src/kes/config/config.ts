@@ -3,8 +3,8 @@
 
 import { isIP } from 'node:net';
 import { isName } from '../../keys/key-name.ts';
-import { readExtensions } from './extensions.ts';
-import { readKeyStore, type KeyStoreConfig, type WrappingConfig } from './keystore.ts';
+import { type KesExtensions, readExtensions } from './extensions.ts';
+import { readKeyStore, type KeyStoreConfig } from './keystore.ts';
 import { patternRemarks, readPolicies, refuseUselessDenies } from './policy.ts';
 import { memberRemarks } from './remarks.ts';
 import { type ConfigFile, configFileSchema } from './schema.ts';
@@ -13,7 +13,8 @@ import { formatDuration, readDuration } from './duration.ts';
 import { parseLogLevel } from './log-level.ts';
 import type { NamedPolicy } from '../policy.ts';
 
-export type KesConfig = {
+/** Everything a configuration decides, checked. */
+export type KesConfig = KesExtensions & {
   /** `host:port`, the host an IP address. */
   readonly address: string;
   readonly admin: string;
@@ -26,12 +27,6 @@ export type KesConfig = {
   /** Made at start if they are not there. */
   readonly keys: readonly string[];
   readonly keyStore: KeyStoreConfig;
-  /** Present when stored keys are wrapped under a key of another system. */
-  readonly wrapping?: WrappingConfig;
-  /** File that remembers which key each name had over a restart; absent: only while running. */
-  readonly knownKeysFile?: string;
-  readonly auditFile?: KesAuditConfig;
-  readonly peers?: KesPeersConfig;
 };
 
 export type KesCacheConfig = {
@@ -40,27 +35,6 @@ export type KesCacheConfig = {
   readonly offlineMs: number;
   /** A cached key older than this is compared with the store before it is used. */
   readonly revalidateMs: number;
-};
-
-/** The audit log that proves itself (docs/formats/audit-log.md). */
-export type KesAuditConfig = {
-  readonly file: string;
-  /** `strict`: a call is answered after its line is durable. */
-  readonly mode: 'strict' | 'relaxed';
-  /** PEM file of the Ed25519 key that signs checkpoints; made when it is not there. */
-  readonly keyFile: string;
-  /** A checkpoint after so many lines or so long after the last line without one. */
-  readonly checkpointLines: number;
-  readonly checkpointMs: number;
-};
-
-/** The other nodes on the same key store: they are told of changes, and may tell. */
-export type KesPeersConfig = {
-  readonly endpoints: readonly string[];
-  readonly identities: readonly string[];
-  readonly apiKey: string;
-  /** File or directory of roots to trust; empty for the system's. */
-  readonly ca: string;
 };
 
 export type KesTlsConfig = {

@@ -16,7 +16,7 @@ import { PassThrough, Writable } from 'node:stream';
 import { test, type TestContext } from 'node:test';
 import { silentLog } from '../../base/log.ts';
 import type { AuditEvent } from '../../kes/audit/audit.ts';
-import type { KesAuditConfig } from '../../kes/config/config.ts';
+import type { KesAuditConfig } from '../../kes/config/extensions.ts';
 import { AuditFile, openAuditFile } from './audit-file.ts';
 import { AuditFileError, openForAppend } from './audit-open.ts';
 import { runKesLogVerify } from './log-verify.ts';

@@ -14,7 +14,7 @@ import {
   fingerprintOf,
   formatSigner,
 } from '../../kes/audit/chain.ts';
-import type { KesAuditConfig } from '../../kes/config/config.ts';
+import type { KesAuditConfig } from '../../kes/config/extensions.ts';
 import {
   AuditFileError,
   type AuditSigner,

@@ -5,7 +5,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Log } from '../../base/log.ts';
-import type { KesPeersConfig } from '../../kes/config/config.ts';
+import type { KesPeersConfig } from '../../kes/config/extensions.ts';
 import { KesConfigError } from '../../kes/config/yaml.ts';
 import { KesClient } from '../../wire/kes-client.ts';
 import { createClientCertificate, parseApiKey } from '../../wire/kes-identity.ts';
