@@ -5,6 +5,13 @@ import type { SecretsManagerClientConfig } from '@aws-sdk/client-secrets-manager
 import type { Dispatcher } from 'undici';
 import { type CloudLimits, describeNetworkError, retryDelay, userAgent } from '../cloud-calls.ts';
 
+/** Keys of an AWS identity, as in the configuration. */
+export type AwsCredentials = {
+  readonly accesskey?: string | undefined;
+  readonly secretkey?: string | undefined;
+  readonly token?: string | undefined;
+};
+
 type RetryStrategy = NonNullable<SecretsManagerClientConfig['retryStrategy']>;
 
 /** As many attempts as the reference makes. */
@@ -103,5 +110,27 @@ export function awsRetries(limits: CloudLimits): RetryStrategy {
       return tokenOf(count);
     },
     recordSuccess: () => {},
+  };
+}
+
+/** What every AWS client is given: static keys if any part is configured, bounded attempts, our connections. */
+export function awsClientOptions(
+  credentials: AwsCredentials | undefined,
+  transport: { readonly connections: Dispatcher; readonly limits: CloudLimits },
+) {
+  const { accesskey, secretkey, token } = credentials ?? {};
+  return {
+    ...(accesskey || secretkey || token
+      ? {
+          credentials: {
+            accessKeyId: accesskey ?? '',
+            secretAccessKey: secretkey ?? '',
+            ...(token ? { sessionToken: token } : {}),
+          },
+        }
+      : {}),
+    maxAttempts: attemptsMax,
+    retryStrategy: awsRetries(transport.limits),
+    requestHandler: awsHttpHandler(transport.connections),
   };
 }

@@ -14,7 +14,7 @@ import type { Dispatcher } from 'undici';
 import type { Log } from '../../base/log.ts';
 import { KeyStoreError, type KeyStoreStatus } from '../../keys/key-store.ts';
 import { awsError, isAwsError, isBeingDeleted } from './errors.ts';
-import { attemptsMax, awsHttpHandler, awsRetries } from './http.ts';
+import { type AwsCredentials, awsClientOptions } from './http.ts';
 import {
   type CloudDeps,
   type CloudLimits,
@@ -35,13 +35,7 @@ export type AwsSecretsSettings = {
   readonly endpoint?: string | undefined;
   readonly region?: string | undefined;
   readonly kmskey?: string | undefined;
-  readonly credentials?:
-    | {
-        readonly accesskey?: string | undefined;
-        readonly secretkey?: string | undefined;
-        readonly token?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: AwsCredentials | undefined;
 };
 
 const product = 'AWS Secrets Manager';
@@ -81,25 +75,8 @@ function clientConfig(
   settings: AwsSecretsSettings,
   transport: Pick<Parts, 'url' | 'limits' | 'connections'>,
 ): SecretsManagerClientConfig {
-  const { url, limits, connections } = transport;
-  const { accesskey, secretkey, token } = settings.credentials ?? {};
-  const isStatic = Boolean(accesskey || secretkey || token);
-  return {
-    endpoint: url.href,
-    region: settings.region ?? '',
-    ...(isStatic
-      ? {
-          credentials: {
-            accessKeyId: accesskey ?? '',
-            secretAccessKey: secretkey ?? '',
-            ...(token ? { sessionToken: token } : {}),
-          },
-        }
-      : {}),
-    maxAttempts: attemptsMax,
-    retryStrategy: awsRetries(limits),
-    requestHandler: awsHttpHandler(connections),
-  };
+  const options = awsClientOptions(settings.credentials, transport);
+  return { endpoint: transport.url.href, region: settings.region ?? '', ...options };
 }
 
 type Parts = {

@@ -8,16 +8,17 @@ import { azureHttpClient, type DateObserver } from './http.ts';
 import type { CloudLimits } from '../cloud-calls.ts';
 import { loadPackage } from '../load-package.ts';
 
+/** An application of Azure, as in the configuration. */
+export type AzureCredentials = {
+  readonly tenant_id?: string | undefined;
+  readonly client_id?: string | undefined;
+  readonly client_secret?: string | undefined;
+};
+
 /** As in the configuration. Without both credentials, those of the environment: variables, workload identity, managed identity, Azure CLI. */
 export type AzureSecretsSettings = {
   readonly endpoint?: string | undefined;
-  readonly credentials?:
-    | {
-        readonly tenant_id?: string | undefined;
-        readonly client_id?: string | undefined;
-        readonly client_secret?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: AzureCredentials | undefined;
   readonly managed_identity?: { readonly client_id?: string | undefined } | undefined;
 };
 

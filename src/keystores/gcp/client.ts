@@ -5,19 +5,20 @@ import type { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import type { Dispatcher } from 'undici';
 import { userAgent } from '../cloud-calls.ts';
 
+/** A service account, as in the configuration. */
+export type GcpCredentials = {
+  readonly client_email?: string | undefined;
+  readonly client_id?: string | undefined;
+  readonly private_key_id?: string | undefined;
+  readonly private_key?: string | undefined;
+};
+
 /** As in the configuration. Without `credentials`, the application default credentials. */
 export type GcpSecretsSettings = {
   readonly project_id?: string | undefined;
   readonly endpoint?: string | undefined;
   readonly scopes?: readonly string[] | undefined;
-  readonly credentials?:
-    | {
-        readonly client_email?: string | undefined;
-        readonly client_id?: string | undefined;
-        readonly private_key_id?: string | undefined;
-        readonly private_key?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: GcpCredentials | undefined;
 };
 
 const defaultScope = 'https://www.googleapis.com/auth/cloud-platform';

@@ -5,7 +5,7 @@
 import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 import { KeyStoreError } from '../../keys/key-store.ts';
 import type { Dispatcher } from 'undici';
-import { attemptsMax, awsHttpHandler, awsRetries } from '../aws/http.ts';
+import { type AwsCredentials, awsClientOptions } from '../aws/http.ts';
 import {
   type CloudDeps,
   type CloudLimits,
@@ -25,13 +25,7 @@ export type AwsKmsSettings = {
   readonly key?: string | undefined;
   readonly region?: string | undefined;
   readonly endpoint?: string | undefined;
-  readonly credentials?:
-    | {
-        readonly accesskey?: string | undefined;
-        readonly secretkey?: string | undefined;
-        readonly token?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: AwsCredentials | undefined;
 };
 
 const system = 'aws-kms';
@@ -74,22 +68,10 @@ function clientConfig(
   limits: CloudLimits,
 ): KMSClientConfig {
   const { region = '', endpoint, credentials } = settings;
-  const { accesskey, secretkey, token } = credentials ?? {};
   return {
     region,
     ...(endpoint ? { endpoint: parseEndpoint(product, endpoint).href } : {}),
-    ...(accesskey || secretkey || token
-      ? {
-          credentials: {
-            accessKeyId: accesskey ?? '',
-            secretAccessKey: secretkey ?? '',
-            ...(token ? { sessionToken: token } : {}),
-          },
-        }
-      : {}),
-    maxAttempts: attemptsMax,
-    retryStrategy: awsRetries(limits),
-    requestHandler: awsHttpHandler(connections),
+    ...awsClientOptions(credentials, { connections, limits }),
   };
 }
 

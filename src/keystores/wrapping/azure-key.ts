@@ -7,6 +7,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { TokenCredential } from '@azure/identity';
 import type { CryptographyClient, CryptographyClientOptions } from '@azure/keyvault-keys';
 import { KeyStoreError } from '../../keys/key-store.ts';
+import type { AzureCredentials } from '../azure/client.ts';
 import { azureHttpClient } from '../azure/http.ts';
 import {
   type CloudDeps,
@@ -26,13 +27,7 @@ import type { WrappingKey } from './wrapping-key.ts';
 export type AzureKeySettings = {
   readonly endpoint?: string | undefined;
   readonly key?: string | undefined;
-  readonly credentials?:
-    | {
-        readonly tenant_id?: string | undefined;
-        readonly client_id?: string | undefined;
-        readonly client_secret?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: AzureCredentials | undefined;
   readonly managed_identity?: { readonly client_id?: string | undefined } | undefined;
 };
 

@@ -18,7 +18,7 @@ import {
   withinMs,
 } from '../cloud-calls.ts';
 import { saidBy } from '../create-once.ts';
-import { gcpClientOptions, silenceSdk } from '../gcp/client.ts';
+import { type GcpCredentials, gcpClientOptions, silenceSdk } from '../gcp/client.ts';
 import { isTransient, refusalOf } from '../gcp/errors.ts';
 import { loadPackage } from '../load-package.ts';
 import { checkRoundTrip, parseStoredId } from './check.ts';
@@ -28,14 +28,7 @@ import type { WrappingKey } from './wrapping-key.ts';
 export type GcpKmsSettings = {
   readonly key?: string | undefined;
   readonly endpoint?: string | undefined;
-  readonly credentials?:
-    | {
-        readonly client_email?: string | undefined;
-        readonly client_id?: string | undefined;
-        readonly private_key_id?: string | undefined;
-        readonly private_key?: string | undefined;
-      }
-    | undefined;
+  readonly credentials?: GcpCredentials | undefined;
 };
 
 const system = 'gcp-kms';
