@@ -20,7 +20,7 @@ import {
 
 test('an adapter loads nothing from its SDK before it is opened', () => {
   const files = ['aws', 'gcp', 'azure'].map(
-    (name) => new URL(`${name}-secrets.ts`, import.meta.url).href,
+    (name) => new URL(`${name}/secrets.ts`, import.meta.url).href,
   );
   const script = `
     import { registerHooks } from 'node:module';

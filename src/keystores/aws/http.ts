@@ -15,7 +15,7 @@ export type AwsCredentials = {
 type RetryStrategy = NonNullable<SecretsManagerClientConfig['retryStrategy']>;
 
 /** As many attempts as the reference makes. */
-export const attemptsMax = 4;
+const attemptsMax = 4;
 
 /** The part of the SDK's request that an HTTP handler uses. */
 type AwsHttpRequest = {
