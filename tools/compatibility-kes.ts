@@ -268,6 +268,7 @@ const differences = [
   '| what | KES | here |',
   '|---|---|---|',
   '| a key that was deleted or disabled | used from the cache of other nodes for minutes | refused everywhere within a second |',
+  '| a policy that denies a route | that route only | also the newer routes that do the same to the key: `delete` denies `destroy` and `disable`, `decrypt` denies `bulk/decrypt` |',
   '| the key store is unreachable | cached keys are used until they expire | refused, unless `cache.expiry.offline` allows it |',
   '| a configuration that is wrong | the error | file, line and the error |',
   '| the banner | before the port is bound | after |',

@@ -85,3 +85,25 @@ test('what is remembered of one policy is never taken for another, whatever thei
   assert.equal(authorizer.decide('two', 'y').isAllowed, false);
   assert.equal(authorizer.decide('one', '/x y').isAllowed, true);
 });
+
+test('what a policy denies stays denied when a younger route does the same to the key', () => {
+  for (const [denied, younger] of [
+    ['delete', ['destroy', 'disable']],
+    ['create', ['rotate', 'accept']],
+    ['import', ['rotate', 'accept']],
+    ['enable', ['cancel']],
+    ['decrypt', ['bulk/decrypt', 'rewrap']],
+    ['encrypt', ['rewrap']],
+  ] as const) {
+    const deny = [`/v1/key/${denied}/prod-*`];
+    const policy = { name: 'p', allow: ['/v1/key/*'], deny, identities: ['app'] };
+    const authorizer = new Authorizer({ admin: 'x', policies: [policy] });
+    const may = (route: string, key: string) =>
+      authorizer.decide('app', `/v1/key/${route}/${key}`).isAllowed;
+    for (const route of younger) {
+      assert.equal(may(route, 'prod-1'), false, `${denied}: ${route}`);
+      assert.equal(may(route, 'test-1'), true, `${denied}: ${route}`);
+    }
+    assert.equal(may('generate', 'prod-1'), true);
+  }
+});

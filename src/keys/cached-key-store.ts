@@ -149,15 +149,17 @@ export class CachedKeyStore implements KeyStore {
   }
 
   async create(name: string, value: string): Promise<void> {
-    await this.#changing(name, () => this.#store.create(name, value));
+    // What was not created has changed nothing.
+    await this.#store.create(name, value);
+    this.forget(name);
   }
 
   async replace(name: string, change: KeyStoreChange): Promise<void> {
     await this.#changing(name, () => this.#store.replace(name, change));
   }
 
-  async delete(name: string): Promise<void> {
-    await this.#changing(name, () => this.#store.delete(name));
+  async delete(name: string, expected?: string): Promise<void> {
+    await this.#changing(name, () => this.#store.delete(name, expected));
   }
 
   list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage> {

@@ -38,9 +38,19 @@ export class KeyChanges {
   /** Deletes a key unless `check` throws for what a read that began at `mark` found. */
   async delete(name: string, check: (value: string, mark: number) => void): Promise<void> {
     await this.#inTurn(name, async () => {
-      const mark = this.#store.known.begin();
-      check(await fromStore(() => this.#store.getUncached(name)), mark);
-      await fromStore(() => this.#store.delete(name));
+      for (let tries = 1; ; tries += 1) {
+        const mark = this.#store.known.begin();
+        const value = await fromStore(() => this.#store.getUncached(name));
+        check(value, mark);
+        try {
+          await this.#store.delete(name, value);
+          break;
+        } catch (error) {
+          const isConflict = error instanceof KeyStoreError && error.code === 'conflict';
+          if (!isConflict || tries >= triesMax) throw toKeyError(error);
+          await sleep(Math.random() * Math.min(waitMsMax, 4 * 2 ** tries));
+        }
+      }
       await this.#settle(name, () => this.#store.known.forget(name));
     });
   }
@@ -56,8 +66,7 @@ export class KeyChanges {
   async #change(name: string, decide: (current: CachedKey) => Decision): Promise<string> {
     let attempted: (KeyStoreChange & { readonly isRepeat: boolean }) | undefined;
     for (let tries = 1; ; tries += 1) {
-      this.#store.forget(name);
-      const current = await fromStore(async () => this.#store.load(name));
+      const current = await fromStore(() => this.#store.recheck(name));
       // The store may say that it did not change the key although it did: its answer was lost, say. What
       // was to be erased is erased once more then.
       const isDone =

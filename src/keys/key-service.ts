@@ -12,6 +12,7 @@ import { fromStore, KeyChanges } from './key-changes.ts';
 import { KeyError } from './key-error.ts';
 import { KeyLister, type KeyListing } from './key-listing.ts';
 import type { KeyStoreStatus } from './key-store.ts';
+import type { KnownKey } from './known-keys.ts';
 import {
   createKeyVersion,
   createMasterKey,
@@ -22,6 +23,7 @@ import {
   type KeyTime,
   keyTimeMs,
   keyTimeOf,
+  keyVersionsMax,
   type MasterKey,
   newestVersion,
   versionsOf,
@@ -75,6 +77,8 @@ export type KeyServiceDeps = {
   readonly now?: () => number;
   /** Called after each durable change this node made. Must not throw. */
   readonly onChange?: (name: string) => void;
+  /** Decides what is due; one of its own when absent. */
+  readonly clock?: CalmClock;
   readonly log?: Log;
 };
 
@@ -102,7 +106,7 @@ export class KeyService {
     this.#nowMs = deps.nowMs;
     this.#log = deps.log ?? silentLog;
     const { store, nowMs, onChange = () => {}, now = () => performance.now() } = deps;
-    this.#clock = new CalmClock({ nowMs, now });
+    this.#clock = deps.clock ?? new CalmClock({ nowMs, now });
     this.#changes = new KeyChanges({ store, onChange });
     this.#lister = new KeyLister({ store, now });
   }
@@ -228,9 +232,12 @@ export class KeyService {
     options: { readonly afterMs: number; readonly by: string },
   ): Promise<Destruction> {
     if (options.afterMs <= 0) return this.#destroy(name, { by: options.by });
-    const destroyAt = keyTimeOf(this.#nowMs() + options.afterMs);
+    let destroyAt = keyTimeOf(0);
     await this.#changes.change(name, ({ value, key }) => {
       if (key.state === 'destroyed' || this.#isDue(key)) throw destroyedError();
+      // A clock that is far behind must not shorten the wait.
+      const fromMs = Math.max(this.#nowMs(), newestTimeMs(key));
+      destroyAt = keyTimeOf(fromMs + options.afterMs);
       return { value: changeStoredKey(value, { kind: 'schedule', destroyAt }) };
     });
     return { state: 'scheduled', destroyAt };
@@ -257,7 +264,7 @@ export class KeyService {
     this.#clock.nowMs();
     this.#search ??= this.#lister
       .forEach(async (name, { state, destroyAtMs }) => {
-        const isDue = destroyAtMs !== undefined && destroyAtMs <= this.#clock.nowMs();
+        const isDue = destroyAtMs !== undefined && this.#clock.isPast(destroyAtMs);
         const isUnfinished = state === 'destroyed' && !this.#erased.has(name);
         if (isDue || isUnfinished) await this.#destroyLogged(name);
       })
@@ -267,13 +274,23 @@ export class KeyService {
     await this.#search;
   }
 
-  /** Takes the key that the store now holds as the one of this name, after `replaced`. Throws `not-found`, `corrupt`. */
+  /**
+   * Takes what the store now holds under a name as right: the key that is there, after `replaced`, or that
+   * there is none any more. Throws `not-found` when none was known either, and `corrupt`.
+   */
   async accept(name: string): Promise<void> {
-    const stored = parseStored(await fromStore(() => this.#store.getUncached(name)));
-    this.#store.known.forget(name);
-    this.#store.known.wrote(name, stored);
+    const { known } = this.#store;
+    let stored: StoredKey | undefined;
+    try {
+      stored = parseStored(await fromStore(() => this.#store.getUncached(name)));
+    } catch (error) {
+      const isLost = error instanceof KeyError && error.code === 'not-found' && known.has(name);
+      if (!isLost) throw error;
+    }
+    known.forget(name);
+    if (stored !== undefined) known.wrote(name, stored);
     this.#store.forget(name);
-    await this.#store.known.flush();
+    await known.flush();
   }
 
   /** Another node changed the key: what is cached is not used again. */
@@ -299,9 +316,14 @@ export class KeyService {
   }
 
   async #create(name: string, masterKey: MasterKey): Promise<void> {
+    const known = this.#store.known.find(name);
+    if (known?.versions === 0) {
+      throw new KeyError('name-destroyed', 'the name belongs to a destroyed key');
+    }
     try {
       await this.#changes.create(name, formatStoredKey(masterKey));
       this.#erased.delete(name);
+      if (known !== undefined) this.#log.error(describeLost(name, known));
     } catch (error) {
       const isTaken = error instanceof KeyError && error.code === 'exists';
       if (isTaken && (await this.#isDestroyed(name))) {
@@ -346,7 +368,8 @@ export class KeyService {
   /** The key, read again when the ciphertext names a version that another node may just have made. */
   async #usableFor(name: string, ciphertext: Uint8Array): Promise<MasterKey> {
     const masterKey = await this.#usable(name);
-    if (versionOf(ciphertext) <= newestVersion(masterKey)) return masterKey;
+    const version = versionOf(ciphertext);
+    if (version <= newestVersion(masterKey) || version > keyVersionsMax) return masterKey;
     return usable((await fromStore(() => this.#store.recheck(name))).key);
   }
 
@@ -359,9 +382,8 @@ export class KeyService {
   }
 
   #isDue(key: StoredKey): boolean {
-    return (
-      key.state === 'scheduled' && keyTimeMs(key.destroyAt ?? keyTimeOf(0)) <= this.#clock.nowMs()
-    );
+    if (key.state !== 'scheduled' || key.destroyAt === undefined) return false;
+    return this.#clock.isPast(keyTimeMs(key.destroyAt));
   }
 
   /** Destroys a key now; with `isDueOnly` only if its time has come. */
@@ -407,6 +429,18 @@ export class KeyService {
       this.#destroying.delete(name);
     }
   }
+}
+
+function describeLost(name: string, lost: KnownKey): string {
+  return (
+    `key ${name} was created anew although this node knows another of that name, ` +
+    `fingerprint ${lost.fingerprint}: unless that was deleted on another node, the key store lost it`
+  );
+}
+
+/** When the key or its newest version was made, milliseconds since 1970. */
+function newestTimeMs(key: MasterKey): number {
+  return Math.max(...versionsOf(key).map(({ createdAt }) => keyTimeMs(createdAt)));
 }
 
 function destroyedError(): KeyError {

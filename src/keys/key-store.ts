@@ -25,8 +25,12 @@ export interface KeyStore {
    * any more when it resolves, and after a crash it can be called again with the same `expected`.
    */
   replace(name: string, change: KeyStoreChange): Promise<void>;
-  /** Throws `not-found`. No value of the key can be read from the store when it resolves. */
-  delete(name: string): Promise<void>;
+  /**
+   * Throws `not-found`. No value of the key can be read from the store when it resolves. With `expected`, it
+   * throws `conflict` and leaves the key alone when its value is another: what was decided about one value
+   * is never done to its successor.
+   */
+  delete(name: string, expected?: string): Promise<void>;
   /** Names that start with `prefix` and come after `after` by bytes, sorted by bytes, at most 1,024. */
   list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage>;
   status(): Promise<KeyStoreStatus>;

@@ -6,7 +6,13 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type KnownKey, KnownKeys, type KnownKeysJournal, knownKeysMax } from './known-keys.ts';
+import {
+  formatKnown,
+  type KnownKey,
+  KnownKeys,
+  type KnownKeysJournal,
+  knownKeysMax,
+} from './known-keys.ts';
 
 export type KnownKeysErrorCode = 'unreadable' | 'damaged';
 
@@ -34,7 +40,7 @@ export async function loadKnownKeys(
   const journal = new FileJournal(file, deps.onError);
   const keys = new KnownKeys({ known, journal });
   try {
-    await journal.writeAnew([...known].map(([name, entry]) => JSON.stringify({ name, ...entry })));
+    await journal.writeAnew([...known].map(([name, entry]) => formatKnown(name, entry)));
   } catch (error) {
     const reason = (error as Error).message;
     throw new KnownKeysError('unreadable', `cannot write known keys to ${file}: ${reason}`, {
@@ -85,10 +91,19 @@ function parseLine(line: string): { name: string; known?: KnownKey } | undefined
   if (gone === true) return { name };
   if (typeof fingerprint !== 'string' || typeof newest !== 'string') return undefined;
   if (!Number.isSafeInteger(revision) || !Number.isSafeInteger(versions)) return undefined;
+  const { state, destroyAt, isGone } = members;
   const counts = { revision: Number(revision), versions: Number(versions) };
   return {
     name,
-    known: { ...(typeof id === 'string' ? { id } : {}), fingerprint, ...counts, newest },
+    known: {
+      ...(typeof id === 'string' ? { id } : {}),
+      fingerprint,
+      ...counts,
+      newest,
+      ...(typeof state === 'string' ? { state } : {}),
+      ...(typeof destroyAt === 'string' ? { destroyAt } : {}),
+      ...(isGone === true ? { isGone } : {}),
+    },
   };
 }
 

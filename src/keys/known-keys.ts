@@ -1,12 +1,13 @@
 // Which key each name had when it was last seen: so that a key store which comes back with another key
 // under a name, from an old copy, or without a change it acknowledged, is noticed and refused instead of
-// used. What a node knows ends when it sees the key deleted, or when an operator accepts what is there.
+// used. What a node knows ends when it deletes the key itself, or when an operator accepts what is there. A
+// key that is merely not found stays known: it may come back, but not as it was earlier.
 //
 // Reads overlap with changes: a read that began before something was learnt may still bring what was before,
 // and proves nothing. So every read carries the mark of its beginning.
 
 import { KeyError } from './key-error.ts';
-import { fingerprintOf, newestVersion, versionsOf } from './master-key.ts';
+import { fingerprintOf, formatKeyTime, newestVersion, versionsOf } from './master-key.ts';
 import type { StoredKey } from './stored-key.ts';
 
 /** What is remembered of one name. */
@@ -19,6 +20,12 @@ export type KnownKey = {
   readonly versions: number;
   /** Fingerprint of the newest of them; empty for a destroyed key. */
   readonly newest: string;
+  /** At this revision; absent when it was not remembered. */
+  readonly state?: string;
+  /** When it is destroyed, while scheduled. */
+  readonly destroyAt?: string;
+  /** It was not found when it was last looked for. */
+  readonly isGone?: true;
 };
 
 /** Where known keys outlive the process. */
@@ -61,6 +68,11 @@ export class KnownKeys {
     return this.#entries.has(name);
   }
 
+  /** What is known of a name. */
+  find(name: string): KnownKey | undefined {
+    return this.#entries.get(name)?.known;
+  }
+
   /**
    * Compares what a read brought with what is known, and remembers it. `outdated`: the read began too early
    * to prove anything; read again. Throws `KeyError` `replaced`.
@@ -72,20 +84,27 @@ export class KnownKeys {
       return 'known';
     }
     const { known } = entry;
-    if (isSame(known, stored)) return 'known';
     const now = knownOf(stored);
-    if (isSuccessor(known, { stored, now })) {
+    const isGone = known.isGone === true;
+    if (!isGone && isSame(known, now)) return 'known';
+    if (mark < entry.learnedAt && (isGone || !isSuccessor(known, { stored, now }))) {
+      return 'outdated';
+    }
+    if (isSuccessor(known, { stored, now }) || (isGone && isAnother(known, now))) {
       this.#learn(name, now);
       return 'known';
     }
-    if (mark < entry.learnedAt) return 'outdated';
     throw new KeyError('replaced', describeChange(name, known, now));
   }
 
-  /** A read that began at `mark` found no such key. */
+  /**
+   * A read that began at `mark` found no such key. Another key may get the name then, unless it is that of
+   * a destroyed one; an older state of this key may not.
+   */
   gone(name: string, mark: number): void {
     const entry = this.#entries.get(name);
-    if (entry !== undefined && mark >= entry.learnedAt) this.forget(name);
+    if (entry === undefined || mark < entry.learnedAt || entry.known.isGone === true) return;
+    this.#learn(name, { ...entry.known, isGone: true });
   }
 
   /** This node itself wrote `stored` under the name. */
@@ -135,25 +154,40 @@ export class KnownKeys {
 function knownOf(stored: StoredKey): KnownKey {
   const id = stored.id === undefined ? {} : { id: stored.id };
   const { revision } = stored;
+  const { state } = stored;
   if (stored.state === 'destroyed') {
-    return { ...id, fingerprint: stored.fingerprint, revision, versions: 0, newest: '' };
+    return { ...id, fingerprint: stored.fingerprint, revision, versions: 0, newest: '', state };
   }
+  const destroyAt =
+    stored.destroyAt === undefined ? {} : { destroyAt: formatKeyTime(stored.destroyAt) };
   const fingerprint = fingerprintOf(stored.secret);
   const last = stored.later.at(-1);
   const newest = last === undefined ? fingerprint : fingerprintOf(last.secret);
-  return { ...id, fingerprint, revision, versions: newestVersion(stored), newest };
+  const versions = newestVersion(stored);
+  return { ...id, fingerprint, revision, versions, newest, state, ...destroyAt };
 }
 
 /** The usual case: nothing has changed. */
-function isSame(known: KnownKey, stored: StoredKey): boolean {
-  const now = knownOf(stored);
+function isSame(known: KnownKey, now: KnownKey): boolean {
   return (
+    isSameState(known, now) &&
     known.id === now.id &&
     known.fingerprint === now.fingerprint &&
     known.revision === now.revision &&
     known.versions === now.versions &&
     known.newest === now.newest
   );
+}
+
+/** Whether a key that was not found for a while may have been deleted, and this one made in its place. */
+function isAnother(known: KnownKey, now: KnownKey): boolean {
+  if (known.versions === 0) return false;
+  if (known.id === undefined || now.id === undefined) return known.fingerprint !== now.fingerprint;
+  return known.id !== now.id;
+}
+
+function isSameState(known: KnownKey, now: KnownKey): boolean {
+  return known.state === now.state && known.destroyAt === now.destroyAt;
 }
 
 /** Whether the stored key can have come from the known one by changes alone. */
@@ -163,21 +197,24 @@ function isSuccessor(
 ): boolean {
   if (known.fingerprint !== now.fingerprint || known.id !== now.id) return false;
   if (now.revision < known.revision) return false;
-  if (stored.state === 'destroyed') return now.revision > known.revision;
+  const isSameRevision = now.revision === known.revision;
+  if (isSameRevision && known.state !== undefined && !isSameState(known, now)) return false;
+  if (stored.state === 'destroyed') return !isSameRevision || known.versions === 0;
   if (known.versions === 0 || now.versions < known.versions) return false;
-  if (now.revision === known.revision && now.versions !== known.versions) return false;
+  if (isSameRevision && now.versions !== known.versions) return false;
   const version = versionsOf(stored)[known.versions - 1];
   return version !== undefined && fingerprintOf(version.secret) === known.newest;
 }
 
 function describeChange(name: string, known: KnownKey, now: KnownKey): string {
-  const show = ({ fingerprint, id, revision, versions }: KnownKey) =>
+  const show = ({ fingerprint, id, revision, versions, state }: KnownKey) =>
     `fingerprint ${fingerprint === '' ? 'unknown' : fingerprint}, id ${id ?? 'none'}, ` +
-    `revision ${revision}, ${versions} versions`;
+    `revision ${revision}, ${versions} versions, state ${state ?? 'unknown'}`;
   return `key ${name} is not the one this node knew: it had ${show(known)}; the key store holds ${show(now)}`;
 }
 
-function formatKnown(name: string, known: KnownKey): string {
+/** The line of the journal. */
+export function formatKnown(name: string, known: KnownKey): string {
   return JSON.stringify({ name, ...known });
 }
 

@@ -51,6 +51,8 @@ export type MasterKey = {
 export const masterKeyBytes = 32;
 /** Most versions of one key: with this many, its text still fits into the smallest secret of any store. */
 export const keyVersionsMax = 100;
+/** Stored keys with a higher revision are damaged. */
+export const keyRevisionMax = 0xffff_ffff;
 const keyIdBytes = 16;
 const fingerprintBytes = 16;
 

@@ -11,6 +11,7 @@ import {
   type KeyState,
   type KeyTime,
   type KeyVersion,
+  keyRevisionMax,
   keyVersionsMax,
   type MasterKey,
   masterKeyBytes,
@@ -80,9 +81,10 @@ function formatVersion(version: KeyVersion): Members {
 function parseExtras(members: Members): Extras {
   const state = stateOf(textOf(members, 'state'));
   const revision = members['revision'] ?? 0;
-  if (typeof revision !== 'number' || !Number.isInteger(revision) || revision < 0) {
+  if (typeof revision !== 'number' || !Number.isInteger(revision)) {
     throw corrupt('invalid revision');
   }
+  if (revision < 0 || revision > keyRevisionMax) throw corrupt('invalid revision');
   const destroyAt = timeOf(members, 'destroy_at');
   if (state === 'scheduled' && destroyAt === zeroKeyTime) throw corrupt('scheduled for no time');
   const versions = members['versions'] ?? [];

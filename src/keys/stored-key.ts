@@ -12,6 +12,7 @@ import {
   type KeyState,
   type KeyTime,
   type KeyVersion,
+  keyRevisionMax,
   keyVersionsMax,
   type MasterKey,
   masterKeyBytes,
@@ -55,7 +56,6 @@ const cipherNumbers = { AES256: 1n, ChaCha20: 2n } as const;
 const stateNumbers = { enabled: 0n, disabled: 1n, scheduled: 2n } as const;
 const sha256Number = 1n;
 const keyIdBytes = 16;
-const revisionMax = 0xffff_ffffn;
 const base64Shape = /^(?:[0-9A-Za-z+/]{4})*(?:[0-9A-Za-z+/]{2}==|[0-9A-Za-z+/]{3}=)?$/;
 
 /** The text of a key that is stored anew: always the current form. */
@@ -162,6 +162,7 @@ export function changeStoredKey(text: string, change: KeyChange): string {
 function extrasAfter(masterKey: MasterKey, change: KeyChange): KeyExtras | undefined {
   const { state, destroyAt, later } = masterKey;
   const revision = masterKey.revision + 1;
+  if (revision > keyRevisionMax) throw corrupt('its revision cannot grow');
   switch (change.kind) {
     case 'enable':
       return state === 'enabled' ? undefined : { state: 'enabled', later, revision };
@@ -241,11 +242,17 @@ function parseMessage(message: Buffer): MasterKey {
 }
 
 function parseExtras(fields: readonly ProtoField[]): KeyExtras {
+  for (const entry of fields) {
+    if (!changeable.has(entry.number)) continue;
+    const isNumber = entry.number === field.state || entry.number === field.revision;
+    const value = isNumber ? entry.varint : entry.bytes;
+    if (value === undefined) throw corrupt('a field of another type');
+  }
   const state = stateOf(lastField(fields, field.state)?.varint ?? 0n);
   const destroyAt = lastField(fields, field.destroyAt)?.bytes;
   if (state === 'scheduled' && destroyAt === undefined) throw corrupt('scheduled for no time');
   const revision = lastField(fields, field.revision)?.varint ?? 0n;
-  if (revision > revisionMax) throw corrupt('invalid revision');
+  if (revision > BigInt(keyRevisionMax)) throw corrupt('invalid revision');
   const later = fields.filter((entry) => entry.number === field.version).map(parseVersion);
   if (later.length >= keyVersionsMax) throw corrupt('too many versions');
   return {

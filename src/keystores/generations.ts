@@ -18,6 +18,8 @@
 // - Base and next companion are read at the same time. Read that way, they could straddle a whole removal
 //   and show an old state, so removal waits `settleMs` between base and companions, and a read that took
 //   longer than half of that looks at the base once more.
+// - Nothing is removed because something is absent, unless it was absent twice, `settleMs` apart: a proxy that
+//   answers 404 for a moment must not cost a key its changes.
 
 import {
   type KeyStore,
@@ -27,6 +29,7 @@ import {
   type KeyStoreStatus,
 } from '../keys/key-store.ts';
 import { pageOf } from '../keys/key-store-page.ts';
+import { EntryRemoval } from './entry-removal.ts';
 import {
   companionName,
   deletionText,
@@ -69,6 +72,12 @@ type Current =
   /** `isDirty`: a base lies beside it. */
   | { readonly state: 'destroyed'; readonly erased: Erased; readonly isDirty: boolean };
 
+/** What a list showed of a key: generations by hash of their base. */
+type Listed = {
+  readonly chains: ReadonlyMap<string, readonly number[]>;
+  readonly isBaseThere: boolean;
+};
+
 /** Where the last read ended: only a place to start from, always verified. */
 type Hint = { readonly baseDigest: string; readonly generation: number; readonly markerAt: number };
 
@@ -84,6 +93,7 @@ class GenerationStore implements KeyStore {
   readonly #settleMs: number;
   readonly #now: () => number;
   readonly #sleep: (ms: number) => Promise<void>;
+  readonly #removal: EntryRemoval;
   readonly #hints = new Map<string, Hint>();
   /** Cleaning that runs beside the calls, by name. */
   readonly #cleaning = new Map<string, Promise<void>>();
@@ -93,6 +103,7 @@ class GenerationStore implements KeyStore {
     this.#settleMs = options.settleMs ?? 500;
     this.#now = options.now ?? (() => performance.now());
     this.#sleep = options.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
+    this.#removal = new EntryRemoval(secrets, () => this.#sleep(this.#settleMs));
   }
 
   /** The product may learn it only when something is deleted. */
@@ -101,24 +112,25 @@ class GenerationStore implements KeyStore {
   }
 
   async create(name: string, value: string): Promise<void> {
-    const hash = shortHash(value);
-    const [marker, leftover] = await Promise.all([
-      this.#find(destroyedName(name)),
-      this.#find(companionName(name, hash, 1)),
-    ]);
-    if (marker !== undefined) throw destroyedError(name);
-    if (leftover !== undefined) await this.#removeLeftover(name, hash);
+    if ((await this.#find(destroyedName(name))) !== undefined) throw destroyedError(name);
     await this.#createBase(name, value);
-    const [destroyed, held] = await Promise.all([
+    const first = companionName(name, shortHash(value), 1);
+    const [destroyed, held, next] = await Promise.all([
       this.#find(destroyedName(name)),
       this.#find(name),
+      this.#find(first),
     ]);
     // A destruction that was under way when the name was looked at has left its entry by now.
     if (destroyed !== undefined) {
-      await this.#secrets.delete(name);
+      await this.#removal.deleteText(name, value);
       throw destroyedError(name);
     }
     if (held !== value) throw lostError(name);
+    // Deleted already, perhaps by the deletion of a former key with the very same text: it took both.
+    const current = next === undefined ? undefined : await this.#load(name);
+    if (current?.state !== 'deleting') return;
+    await this.#finishDeletion(name, current);
+    throw lostError(name);
   }
 
   async get(name: string): Promise<string> {
@@ -148,7 +160,7 @@ class GenerationStore implements KeyStore {
     });
   }
 
-  async delete(name: string): Promise<void> {
+  async delete(name: string, expected?: string): Promise<void> {
     for (let tries = 0; tries < loadTriesMax; tries += 1) {
       const current = await this.#load(name);
       if (current.state === 'none') throw notFound(name);
@@ -156,17 +168,21 @@ class GenerationStore implements KeyStore {
       if (current.state === 'erasing' || current.state === 'destroyed') {
         throw destroyedError(name, 'conflict');
       }
-      const hash = shortHash(current.base);
-      if (current.state === 'deleting') {
-        if (!(await this.#isDeletionStuck(name, current.base))) return;
-      } else if (
-        !(await this.#createNew(companionName(name, hash, current.generation + 1), deletionText))
-      ) {
-        continue;
+      if (current.state === 'live' && expected !== undefined && current.value !== expected) {
+        throw conflict(name);
       }
-      this.#hints.delete(name);
-      if ((await this.#find(name)) === current.base) await this.#secrets.delete(name);
-      return this.#removeCompanions(name, hash);
+      let { generation } = current;
+      if (current.state === 'deleting') {
+        // What another caller left when it died in the middle goes all the same.
+        if (!(await this.#isDeletionStuck(name, current.base))) {
+          return this.#removal.removeChain(name, shortHash(current.base));
+        }
+      } else {
+        generation += 1;
+        const next = companionName(name, shortHash(current.base), generation);
+        if (!(await this.#createNew(next, deletionText))) continue;
+      }
+      return this.#finishDeletion(name, { base: current.base, generation });
     }
     throw new KeyStoreError('conflict', `key ${name} changes all the time; try again`);
   }
@@ -191,13 +207,8 @@ class GenerationStore implements KeyStore {
     await this.#secrets.close();
   }
 
-  async #find(entry: string): Promise<string | undefined> {
-    try {
-      return await this.#secrets.get(entry);
-    } catch (error) {
-      if (error instanceof KeyStoreError && error.code === 'not-found') return undefined;
-      throw error;
-    }
+  #find(entry: string): Promise<string | undefined> {
+    return this.#removal.find(entry);
   }
 
   async #load(name: string): Promise<Current> {
@@ -300,7 +311,9 @@ class GenerationStore implements KeyStore {
   }
 
   async #createBase(name: string, value: string): Promise<void> {
-    for (let waits = 0; !(await this.#createNew(name, value)); waits += 1) {
+    for (let waits = 0; ; waits += 1) {
+      await this.#removeLeftover(name, shortHash(value));
+      if (await this.#createNew(name, value)) return;
       const { state } = await this.#load(name);
       if (state === 'none') continue;
       if (state === 'destroyed') throw destroyedError(name);
@@ -333,17 +346,24 @@ class GenerationStore implements KeyStore {
     made: { readonly current: Live; readonly change: KeyStoreChange },
   ): Promise<boolean> {
     const { base, generation } = made.current;
-    const [baseNow, heldNow, nextNow] = await Promise.all([
-      this.#find(name),
-      generation === 0 ? '' : this.#find(companionName(name, shortHash(base), generation)),
-      this.#find(next),
-    ]);
+    const text = encodeCompanion(made.change);
+    const look = () =>
+      Promise.all([
+        this.#find(name),
+        generation === 0 ? '' : this.#find(companionName(name, shortHash(base), generation)),
+        this.#find(next),
+      ]);
+    let [baseNow, heldNow, nextNow] = await look();
+    if (baseNow === undefined || heldNow === undefined) {
+      await this.#sleep(this.#settleMs);
+      [baseNow, heldNow, nextNow] = await look();
+    }
     if (baseNow === base && heldNow !== undefined) {
-      if (nextNow !== encodeCompanion(made.change)) throw lostError(name);
+      if (nextNow !== text) throw lostError(name);
       return true;
     }
     const marker = baseNow === undefined ? await this.#find(destroyedName(name)) : undefined;
-    await this.#secrets.delete(next);
+    await this.#removal.deleteText(next, text);
     if (marker !== undefined && isSameErase(parseDestroyed(name, marker), made.change))
       return false;
     throw baseNow === undefined && marker === undefined ? notFound(name) : conflict(name);
@@ -376,26 +396,22 @@ class GenerationStore implements KeyStore {
   async #finishErase(name: string, erased: Erased): Promise<void> {
     this.#hints.delete(name);
     await this.#createNew(destroyedName(name), encodeDestroyed(erased));
-    await this.#secrets.delete(name);
-    await this.#removeCompanions(name, erased.baseHash);
+    await this.#removal.deleteDestroyedBase(name);
+    await this.#removal.removeChain(name, erased.baseHash);
   }
 
-  /** Removes all generations after a base that is gone, from the highest down. */
-  async #removeCompanions(name: string, hash: string): Promise<void> {
-    const isThere = async (generation: number) =>
-      (await this.#find(companionName(name, hash, generation))) !== undefined;
-    if (!(await isThere(1))) return;
-    await this.#sleep(this.#settleMs);
-    let last = 1;
-    while (await isThere(last + 1)) last += 1;
-    for (let generation = last; generation > 0; generation -= 1) {
-      await this.#secrets.delete(companionName(name, hash, generation));
-    }
+  /** `generation`: of the companion that says so. */
+  async #finishDeletion(name: string, { base, generation }: Found): Promise<void> {
+    const hash = shortHash(base);
+    this.#hints.delete(name);
+    await this.#removal.deleteBase(name, base, companionName(name, hash, generation));
+    await this.#removal.removeChain(name, hash);
   }
 
   /** A deletion that crashed left companions of a base with the very text that is about to be created. */
   async #removeLeftover(name: string, hash: string): Promise<void> {
-    if ((await this.#find(name)) === undefined) await this.#removeCompanions(name, hash);
+    if ((await this.#find(companionName(name, hash, 1))) === undefined) return;
+    if ((await this.#find(name)) === undefined) await this.#removal.removeChain(name, hash);
   }
 
   /** Starts to remove what crashed calls left: companions without their base, bases of destroyed names. */
@@ -416,25 +432,27 @@ class GenerationStore implements KeyStore {
         : !there.has(name) || ofName.size > 1,
     );
     for (const [name, ofName] of orphans.slice(0, sweepsMax)) {
-      this.#cleanSoon(name, () => this.#sweepKey(name, ofName));
+      const listed = { chains: ofName, isBaseThere: there.has(name) };
+      this.#cleanSoon(name, () => this.#sweepKey(name, listed));
     }
   }
 
-  async #sweepKey(name: string, chains: ReadonlyMap<string, readonly number[]>): Promise<void> {
+  async #sweepKey(name: string, listed: Listed): Promise<void> {
     const before = await this.#load(name);
     if (before.state === 'erasing') return this.#finishErase(name, before.erased);
     await this.#sleep(this.#settleMs);
     const current = await this.#load(name);
+    const seen = [before, current];
+    // What was listed and cannot be found is being deleted, or hidden for a moment: the next list will tell.
+    const isAbsent = seen.some(({ state }) => state === 'none');
+    if (listed.isBaseThere && isAbsent) return;
     // A base beside a destroyed entry was made by a create that crashed before it looked again.
-    if (current.state === 'destroyed') await this.#secrets.delete(name);
-    for (const [hash, generations] of chains) {
-      const isUsed = [before, current].some(
-        (each) => 'base' in each && shortHash(each.base) === hash,
-      );
+    if (current.state === 'destroyed') await this.#removal.deleteDestroyedBase(name);
+    for (const [hash, generations] of listed.chains) {
+      const isUsed = seen.some((each) => 'base' in each && shortHash(each.base) === hash);
       if (isUsed) continue;
-      for (const generation of generations.toSorted((a, b) => b - a)) {
-        await this.#secrets.delete(companionName(name, hash, generation));
-      }
+      const downwards = generations.toSorted((a, b) => b - a);
+      await this.#removal.removeGenerations(name, hash, downwards);
     }
   }
 

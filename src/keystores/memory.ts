@@ -29,12 +29,15 @@ export class MemoryKeyStore implements KeyStore {
   ): Promise<void> {
     const value = this.#values.get(name);
     if (value === undefined) throw notFound(name);
-    if (value !== change.expected) throw new KeyStoreError('conflict', `key ${name} has changed`);
+    if (value !== change.expected) throw conflict(name);
     this.#values.set(name, change.value);
   }
 
-  async delete(name: string): Promise<void> {
-    if (!this.#values.delete(name)) throw notFound(name);
+  async delete(name: string, expected?: string): Promise<void> {
+    const value = this.#values.get(name);
+    if (value === undefined) throw notFound(name);
+    if (expected !== undefined && value !== expected) throw conflict(name);
+    this.#values.delete(name);
   }
 
   async list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage> {
@@ -46,6 +49,10 @@ export class MemoryKeyStore implements KeyStore {
   }
 
   async close(): Promise<void> {}
+}
+
+function conflict(name: string): KeyStoreError {
+  return new KeyStoreError('conflict', `key ${name} has changed`);
 }
 
 function notFound(name: string): KeyStoreError {

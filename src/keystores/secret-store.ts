@@ -16,7 +16,11 @@ export interface SecretStore {
   create(name: string, value: string): Promise<void>;
   /** Throws `not-found`. */
   get(name: string): Promise<string>;
-  /** Final, or as `keepsDeleted` says. Resolves when the name does not exist. */
+  /**
+   * Final, or as `keepsDeleted` says. Resolves when the name does not exist. At most one attempt is made: when
+   * its answer was lost, it rejects with `unreachable`, and the entry may be gone or not. Whether to repeat it
+   * is for the caller to decide, who knows what was to go: another entry may have the name by then.
+   */
   delete(name: string): Promise<void>;
   /** Every name, in any order. */
   list(): Promise<string[]>;

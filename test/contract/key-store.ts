@@ -108,6 +108,24 @@ export function testKeyStore(
     );
 
     test(
+      'delete with an expected value deletes only that',
+      withStore(async ({ store, openAgain }) => {
+        const other = (await openAgain?.()) ?? store;
+        await store.create('a', '1');
+        await store.replace('a', { expected: '1', value: '2' });
+        await assert.rejects(other.delete('a', '1'), failsWith('conflict'));
+        assert.equal(await store.get('a'), '2');
+        await store.replace('a', { expected: '2', value: 'gone', isErasing: true });
+        await assert.rejects(other.delete('a', '2'), failsWith('conflict'));
+        assert.equal(await store.get('a'), 'gone');
+        await assert.rejects(store.delete('b', '1'), failsWith('not-found'));
+        await store.create('b', '1');
+        await other.delete('b', '1');
+        await assert.rejects(store.get('b'), failsWith('not-found'));
+      }),
+    );
+
+    test(
       'of many concurrent creators exactly one wins, and its value stays',
       withStore(async ({ store, openAgain }) => {
         const stores = [store, (await openAgain?.()) ?? store];

@@ -68,9 +68,10 @@ export class AuditVerifier {
   #lastBytes = { bytes: 0, sha256: '' };
   #torn: Torn | undefined;
   #finding: AuditFinding | undefined;
+  #hasReason = false;
   /** A number that was missing; if it comes later, lines were reordered. */
   #missingSeq = 0;
-  #expected: Expected | undefined;
+  readonly #expected = new Map<number, Expected>();
   #first = { seq: 0, time: '' };
   #lastTime = '';
   #counts = { lines: 0, checkpoints: 0, recovered: 0, lostCalls: 0 };
@@ -82,7 +83,7 @@ export class AuditVerifier {
     this.#isSignerGiven = keys.length > 0;
   }
 
-  /** A signed checkpoint kept elsewhere: the log must hold that very line, so a cut end shows. */
+  /** A signed checkpoint kept elsewhere, or several: the log must hold that very line, so a cut end shows. */
   expect(line: Uint8Array, source: string): void {
     const entry = parseAuditLine(line);
     if (entry?.kind !== 'checkpoint') {
@@ -90,7 +91,7 @@ export class AuditVerifier {
       this.#find('changed', 'it holds no checkpoint of an audit log');
       return;
     }
-    this.#expected = { seq: entry.seq, hash: hashAuditLine(line), source };
+    this.#expected.set(entry.seq, { seq: entry.seq, hash: hashAuditLine(line), source });
   }
 
   startFile(file: string): void {
@@ -103,6 +104,7 @@ export class AuditVerifier {
     const entry = parseAuditLine(bytes);
     if (this.#finding !== undefined) {
       if (entry !== undefined && entry.seq === this.#missingSeq) this.#foundLater();
+      else if (entry?.kind === 'lost') this.#addReason(entry.reason);
       return;
     }
     const sha256 = hashAuditLine(bytes);
@@ -244,10 +246,10 @@ export class AuditVerifier {
   }
 
   #compareExpected(): void {
-    const [expected, point] = [this.#expected, this.#point];
-    if (expected === undefined || point?.seq !== expected.seq) return;
-    this.#expected = undefined;
-    if (point.hash === expected.hash) return;
+    const point = this.#point;
+    const expected = this.#expected.get(point?.seq ?? 0);
+    if (expected === undefined) return;
+    if (point?.hash === expected.hash) return;
     this.#find('changed', `the checkpoint in ${expected.source} has the same number, and differs`);
   }
 
@@ -258,8 +260,9 @@ export class AuditVerifier {
       return;
     }
     const lastSeq = this.#point?.seq ?? 0;
-    if (this.#expected !== undefined && this.#expected.seq > lastSeq) {
-      const { source, seq } = this.#expected;
+    const [expected] = [...this.#expected.values()].sort((one, other) => other.seq - one.seq);
+    if (expected !== undefined && expected.seq > lastSeq) {
+      const { source, seq } = expected;
       this.#find('truncated', `it ends at number ${lastSeq}; ${source} proves that ${seq} existed`);
     } else if (this.#counts.lines === 0) {
       this.#find('truncated', 'there is no line');
@@ -279,6 +282,14 @@ export class AuditVerifier {
     const text = `${found.text}, which comes later, in line ${this.#place.line} of ${this.#place.file}`;
     this.#finding = { ...found, kind: 'reordered', text };
     this.#missingSeq = 0;
+  }
+
+  /** The service itself may have seen what happened: its first word about it. */
+  #addReason(reason: string): void {
+    const found = this.#finding;
+    if (found === undefined || this.#hasReason) return;
+    this.#hasReason = true;
+    this.#finding = { ...found, text: `${found.text} (the service noted: ${reason})` };
   }
 
   /** Keeps the first one; always false, for the caller to return. */

@@ -5,7 +5,7 @@
 import { kesRoutes } from '../../wire/kes.ts';
 import type { ConfigFile } from './schema.ts';
 import { type ConfigPath, KesConfigError } from './yaml.ts';
-import { type NamedPolicy, suspectPatterns } from '../policy.ts';
+import { type NamedPolicy, suspectPatterns, unmeantRoutes } from '../policy.ts';
 
 const explain = "'*' is a wildcard only at the end, '?' and '[' never are";
 
@@ -60,12 +60,14 @@ export function refuseUselessDenies(policies: readonly NamedPolicy[]): void {
 /** Something an operator must hear although the configuration is valid. */
 export type ConfigRemark = { readonly message: string; readonly at: ConfigPath };
 
-/** The patterns that match nothing, or not what they seem to. */
+/** The patterns that match nothing, not what they seem to, or more than their author may have known. */
 export function patternRemarks(policies: readonly NamedPolicy[]): ConfigRemark[] {
   return policies.flatMap((policy) =>
     (['allow', 'deny'] as const).flatMap((kind) =>
       policy[kind].flatMap((pattern, index): ConfigRemark[] => {
-        const problem = patternProblem(pattern);
+        const problem =
+          patternProblem(pattern) ??
+          (kind === 'allow' ? unmeantProblem(policy, pattern) : undefined);
         if (problem === undefined) return [];
         const message = `policy '${policy.name}': ${kind} pattern '${pattern}' ${problem}`;
         return [{ message, at: ['policy', policy.name, kind, index] }];
@@ -80,6 +82,14 @@ function patternProblem(pattern: string): string | undefined {
   }
   if (canMatchRoute(pattern)) return undefined;
   return 'matches no route of this service: GET /v1/api lists them';
+}
+
+function unmeantProblem(policy: NamedPolicy, pattern: string): string | undefined {
+  const routes = unmeantRoutes(policy, pattern);
+  const [first] = routes;
+  if (first === undefined) return undefined;
+  const names = routes.map((route) => route.split('/').at(-2)).join(', ');
+  return `also allows ${names}: deny '${first}*' (and the others) if that is not meant, or allow it by name`;
 }
 
 /** Whether some request to a route could have a path that the pattern matches. */

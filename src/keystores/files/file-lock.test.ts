@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, unlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, unlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { withFileLock } from './file-lock.ts';
-import { isLeftBehind, ownerMark } from './file-owner.ts';
+import { type HostSource, isLeftBehind, ownerMark } from './file-owner.ts';
 
 async function withDirectory(work: (path: string) => Promise<void>): Promise<void> {
   const path = await mkdtemp(join(tmpdir(), 'coffer-lock-'));
@@ -66,4 +66,48 @@ test('files of another host are left behind only when they are old', () =>
     await utimes(file, new Date(), new Date());
     assert.equal(await isLeftBehind(file, `${host}-1-x`), false);
     assert.equal(await isLeftBehind(file, `${host}-x-x`), false);
+  }));
+
+test('containers that share a host name, and boots of one host, are different hosts', () => {
+  const source: HostSource = {
+    platform: 'linux',
+    hostName: () => 'node',
+    bootId: () => 'boot 1',
+    pidNamespace: () => 'pid:[1]',
+  };
+  const hostOf = (other: Partial<HostSource>) => ownerMark({ ...source, ...other }).split('-')[0];
+  const fails = () => {
+    throw new Error('no /proc');
+  };
+  const hosts = [
+    hostOf({}),
+    hostOf({ bootId: () => 'boot 2' }),
+    hostOf({ pidNamespace: () => 'pid:[2]' }),
+    hostOf({ hostName: () => 'other' }),
+    hostOf({ pidNamespace: fails }),
+    hostOf({ platform: 'darwin', bootId: fails, pidNamespace: fails }),
+  ];
+  assert.equal(new Set(hosts).size, hosts.length);
+  assert.equal(hostOf({}), hosts[0]);
+});
+
+test('age is measured by the clock of the directory', (t) =>
+  withDirectory(async (path) => {
+    const file = join(path, 'file');
+    await writeFile(file, '');
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 });
+    assert.equal(await isLeftBehind(file, 'elsewhere-1-x'), false);
+    assert.deepEqual(await readdir(path), ['file']);
+  }));
+
+test('a lock that is held for long shows that its owner lives', () =>
+  withDirectory(async (path) => {
+    const lock = join(path, 'lock');
+    const work = async () => {
+      await utimes(lock, 0, 0);
+      while ((await stat(lock)).mtimeMs === 0) await new Promise((done) => setTimeout(done, 5));
+      assert.equal(await isLeftBehind(lock, 'elsewhere-1-x'), false);
+    };
+    await withFileLock(lock, ownerMark(), work, { refreshMs: 5 });
+    assert.deepEqual(await readdir(path), []);
   }));

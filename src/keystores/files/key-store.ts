@@ -29,10 +29,9 @@ import {
 } from '../../keys/key-store.ts';
 import { pageOf } from '../../keys/key-store-page.ts';
 import { removeIfAbandoned, withFileLock } from './file-lock.ts';
-import { isLeftBehind, ownerMark } from './file-owner.ts';
+import { isLeftBehind, ownerMark, temporaryPrefix } from './file-owner.ts';
 
 const valueBytesMax = 1_048_576;
-const temporaryPrefix = '.new-';
 const lockPrefix = '.lock-';
 
 /**
@@ -81,8 +80,8 @@ class FileKeyStore implements KeyStore {
           if ((await readValue(file)) !== change.expected) {
             throw new KeyStoreError('conflict', `key ${name} has changed`);
           }
-          await stillHeld();
           const { ino } = await stat(file);
+          await stillHeld();
           await rename(temporary, file);
           if (change.isErasing === true) await removeTraces(this.#path, ino);
         });
@@ -90,11 +89,15 @@ class FileKeyStore implements KeyStore {
     );
   }
 
-  async delete(name: string): Promise<void> {
+  async delete(name: string, expected?: string): Promise<void> {
     const file = this.#file(name);
     await this.#guard('delete', name, () =>
-      this.#locked(name, async () => {
+      this.#locked(name, async (stillHeld) => {
+        if (expected !== undefined && (await readValue(file)) !== expected) {
+          throw new KeyStoreError('conflict', `key ${name} has changed`);
+        }
         const { ino } = await stat(file);
+        await stillHeld();
         await unlink(file);
         await removeTraces(this.#path, ino);
         await syncDirectory(this.#path);

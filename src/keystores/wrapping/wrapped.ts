@@ -112,9 +112,16 @@ class WrappedKeyStore implements KeyStore {
     }
   }
 
-  async delete(name: string): Promise<void> {
+  async delete(name: string, expected?: string): Promise<void> {
+    let current: string | undefined;
+    if (expected !== undefined) {
+      current = await this.#store.get(name);
+      if (!isSameText(await this.#open(name, current), expected)) {
+        throw new KeyStoreError('conflict', `key ${name} has changed`);
+      }
+    }
     this.#remembered.delete(name);
-    await this.#store.delete(name);
+    await this.#store.delete(name, current);
   }
 
   list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyStorePage> {

@@ -313,3 +313,31 @@ test('lines of another program are not cut away', async (t) => {
   await first.close();
   await second.close();
 });
+
+test('a log that was cut is not gone on with: refused at start, told for ever while running', async (t) => {
+  for (const isRunning of [false, true]) {
+    const { file, open, verify } = await bench(t);
+    let audit = await open({ checkpointLines: 2 });
+    for (let call = 0; call < 6; call += 1) await audit.record(event);
+    if (!isRunning) await audit.close();
+    const lines = (await readFile(file, 'latin1')).split('\n');
+    await truncate(file, lines.slice(0, 4).join('\n').length + 1);
+    if (isRunning) {
+      await assert.rejects(async () => audit.record(event), /another program/);
+      await audit.record(event);
+      assert.ok((await kindsIn(file)).includes('lost'));
+      await audit.close();
+      assert.match((await verify()).text, /NOT INTACT.*removed.*lines are gone/);
+      continue;
+    }
+    await assert.rejects(
+      open(),
+      (error) => error instanceof AuditFileError && error.code === 'damaged',
+    );
+    assert.match((await verify()).text, /NOT INTACT/);
+    await rename(file, `${file}.cut`);
+    audit = await open();
+    await audit.close();
+    assert.match((await verify(`${file}.cut`, file)).text, /NOT INTACT.*removed/);
+  }
+});

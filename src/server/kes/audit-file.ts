@@ -1,4 +1,4 @@
-// The audit log in a file: appends the chain of kes/audit-chain.ts, many lines per write and sync, signs
+// The audit log in a file: appends the chain of kes/audit/chain.ts, many lines per write and sync, signs
 // checkpoints, and goes on across restarts, crashes and rotations. In strict mode `record` resolves when the
 // line is durable. A write that fails is taken back, so that the file only ever holds a whole chain.
 
@@ -19,10 +19,14 @@ import {
   AuditFileError,
   type AuditSigner,
   type AuditTail,
+  cutError,
   findEarlierTail,
+  followsPoint,
+  keepHead,
   loadAuditSigner,
   openForAppend,
   readAuditTail,
+  readHead,
   syncFolderOf,
   writeHead,
 } from './audit-open.ts';
@@ -70,6 +74,8 @@ export class AuditFile implements AuditLog {
   /** Bytes of the file that count. */
   #size = 0;
   #point: ChainPoint | undefined;
+  /** Tells a file that was emptied from one that was rotated. */
+  #inode = 0;
   #waiting: Waiting[] = [];
   #lost = { calls: 0, reason: '' };
   #isScheduled = false;
@@ -122,7 +128,7 @@ export class AuditFile implements AuditLog {
     const signer = await loadAuditSigner(config.keyFile);
     await this.#inTurn(async () => {
       await this.#drain();
-      const past = { config: this.#config, signer: this.#signer };
+      const past = { config: this.#config, signer: this.#signer, point: this.#point };
       await this.#finish();
       if (config.file !== past.config.file) this.#point = undefined;
       this.#config = config;
@@ -132,6 +138,7 @@ export class AuditFile implements AuditLog {
       } catch (error) {
         this.#config = past.config;
         this.#signer = past.signer;
+        this.#point = past.point;
         throw error;
       }
     });
@@ -322,11 +329,14 @@ export class AuditFile implements AuditLog {
     const handle = await (this.#deps.open ?? openForAppend)(file);
     this.#handle = handle;
     try {
-      this.#size = (await handle.stat()).size;
+      const { size, ino } = await handle.stat();
+      this.#size = size;
       const own = await readAuditTail(handle, file);
       const isSame = own.point?.hash === this.#point?.hash && own.torn === undefined;
-      if (own.point !== undefined && isSame) return;
-      await this.#writeStart(own);
+      if (own.point === undefined || !isSame) {
+        await this.#writeStart(own, await this.#findCut(own, { handle, ino }));
+      }
+      this.#inode = ino;
     } catch (error) {
       await this.#drop();
       throw error instanceof AuditFileError
@@ -339,11 +349,46 @@ export class AuditFile implements AuditLog {
     }
   }
 
-  async #writeStart(own: AuditTail): Promise<void> {
+  /**
+   * The point from which to go on when the file, while it was ours, lost lines that it had; undefined when
+   * it holds all. Throws `damaged` when it did so while the service was stopped. A checkpoint is durable
+   * before it is a head, so no crash leaves a file behind its head.
+   */
+  async #findCut(
+    own: AuditTail,
+    opened: { readonly handle: FileHandle; readonly ino: number },
+  ): Promise<ChainPoint | undefined> {
+    const { file } = this.#config;
+    const known = this.#point ?? (await readHead(file));
+    if (known === undefined) return undefined;
+    if (own.point === undefined) {
+      if (this.#point === undefined || opened.ino !== this.#inode) return undefined;
+    } else if (await followsPoint(opened.handle, known)) {
+      return undefined;
+    }
+    if (this.#point !== undefined) return known;
+    throw await cutError(file, { own: own.point ?? known, proven: known });
+  }
+
+  /** What is gone shows for ever: the chain goes on after the last line that was written, not that is there. */
+  async #addCut(draft: Draft, own: AuditTail, cut: ChainPoint): Promise<void> {
+    const lines = Math.max(1, cut.seq - (own.point?.seq ?? 0));
+    const reason = `the file was cut or replaced while the service ran: up to ${lines} lines are gone`;
+    const head = await keepHead(this.#config.file);
+    this.#deps.log.error('audit log has lost lines: it was cut or replaced; put the file back', {
+      ...this.#fileField(),
+      lastSeq: cut.seq,
+      foundSeq: own.point?.seq ?? 0,
+      ...(head !== undefined && { head }),
+    });
+    this.#add(draft, { kind: 'lost', time: this.#now(), calls: lines, reason });
+  }
+
+  async #writeStart(own: AuditTail, cut?: ChainPoint): Promise<void> {
     const { file } = this.#config;
     const isNew = own.point === undefined;
     const known = this.#point === undefined ? await findEarlierTail(file) : { point: this.#point };
-    const tail = isNew ? known : own;
+    const tail = isNew || cut !== undefined ? known : own;
     const torn = own.torn ?? tail.torn;
     const draft = this.#newDraft(tail.point ?? this.#pointNow());
     this.#add(draft, {
@@ -356,6 +401,7 @@ export class AuditFile implements AuditLog {
       this.#add(draft, { kind: 'recovered', time: this.#now(), ...torn });
       this.#deps.log.warn('audit log had a line cut off by a crash', this.#fileField());
     }
+    if (cut !== undefined) await this.#addCut(draft, own, cut);
     this.#addCheckpoint(draft);
     const before = own.torn === undefined ? '' : '\n';
     const { calls, reason } = this.#lost;

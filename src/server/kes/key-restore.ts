@@ -77,6 +77,7 @@ export async function restoreKeys(
     return existing === undefined ? key : { ...key, existing };
   });
   const different = steps.filter(({ existing, value }) => (existing ?? value) !== value);
+  if (mode !== 'merge') refuseOlder(different);
   refuseDifferent(different, mode);
   const missing = steps.filter(({ existing }) => existing === undefined);
   const changed = mode === 'force' ? different : [];
@@ -106,9 +107,27 @@ function refuseDifferent(different: readonly Step[], mode: RestoreMode): void {
   const shown = names.slice(0, 10).join(', ') + (names.length > 10 ? ', …' : '');
   const text =
     mode === 'force'
-      ? `nothing was restored: these keys are destroyed, delete them first if they shall return: ${shown}`
+      ? `nothing was restored: these keys were destroyed, and their names stay taken in this store: ${shown}: give --merge to restore only what is missing; only another, empty store can have them back`
       : `nothing was restored: the store has other keys under these names: ${shown}: give --merge to leave them, --force to replace them`;
   throw new KeyRestoreError('different', text, names);
+}
+
+/** A key never goes back to an older state of itself, nor a live one to what is left of a destroyed one. */
+function refuseOlder(different: readonly Step[]): void {
+  const names = different
+    .filter(({ existing = '', value }) => isNewer(existing, value))
+    .map(({ name }) => name);
+  if (names.length === 0) return;
+  const text = `nothing was restored: the store has these keys in a newer state than the backup: ${names.slice(0, 10).join(', ')}: give --merge to leave them`;
+  throw new KeyRestoreError('different', text, names);
+}
+
+function isNewer(existing: string, value: string): boolean {
+  if (!isStoredKey(existing) || isDestroyed(existing)) return false;
+  const [mine, other] = [parseStored(existing), parseStored(value)];
+  if (mine.state === 'destroyed' || other.state === 'destroyed') return true;
+  if (mine.id !== other.id || !mine.secret.equals(other.secret)) return false;
+  return mine.revision > other.revision || mine.later.length > other.later.length;
 }
 
 function isDestroyed(value: string): boolean {

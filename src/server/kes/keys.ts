@@ -5,6 +5,7 @@
 import type { Log } from '../../base/log.ts';
 import type { KesConfig } from '../../kes/config/config.ts';
 import { CachedKeyStore } from '../../keys/cached-key-store.ts';
+import { CalmClock } from '../../keys/calm-clock.ts';
 import { KeyError } from '../../keys/key-error.ts';
 import { KeyService } from '../../keys/key-service.ts';
 import type { KeyStore } from '../../keys/key-store.ts';
@@ -20,6 +21,8 @@ export type KesKeys = {
   readonly known: KnownKeys;
   /** Absent when there are no other nodes to tell. */
   readonly peers?: PeerNotifier;
+  /** One for the whole process. */
+  readonly clock: CalmClock;
   readonly service: KeyService;
 };
 
@@ -45,7 +48,7 @@ export async function openKesKeys(
   try {
     peers = await peersFor(config, deps, previous);
     const store = deps.keyStore ?? reusable(config, previous) ?? (await openKeyStore(config, deps));
-    return assemble(config, deps, { store, known, ...(peers && { peers }) });
+    return assemble(config, deps, { store, known, previous, ...(peers && { peers }) });
   } catch (error) {
     if (known !== previous?.known) await known.close();
     if (peers !== previous?.peers) peers?.close();
@@ -55,20 +58,31 @@ export async function openKesKeys(
 
 /** Closes what `next` does not go on using. */
 export async function closeKesKeys(keys: KesKeys, next?: KesKeys): Promise<void> {
-  keys.cache.clear();
+  if (keys.cache !== next?.cache) keys.cache.clear();
   if (keys.peers !== next?.peers) keys.peers?.close();
   if (keys.store !== next?.store) await keys.store.close();
   if (keys.known !== next?.known) await keys.known.close();
 }
 
-/** Makes the keys that the configuration wants to exist. A destroyed one stays destroyed. */
+/**
+ * Makes the keys that the configuration wants to exist. A destroyed one stays destroyed, and one that the
+ * store lost is not replaced by a new one.
+ */
 export async function createPredefinedKeys(
-  { config, service }: KesKeys,
+  { config, service, known }: KesKeys,
   deps: { readonly log: Log },
 ): Promise<void> {
   for (const name of config.keys) {
     try {
-      await service.create(name, config.admin);
+      const { versions = 0, fingerprint } = known.find(name) ?? {};
+      if (versions === 0) await service.create(name, config.admin);
+      else if (!(await isThere(service, name))) {
+        deps.log.error(
+          `key ${name} of the configuration is not made anew: this node knows one of that name, fingerprint ` +
+            `${fingerprint}, and the key store lost it. Restore it, or, if it was deleted on purpose, ` +
+            `give it up with 'coffer kes key accept ${name}' and send SIGHUP`,
+        );
+      }
     } catch (error) {
       if (!(error instanceof KeyError)) throw error;
       if (error.code === 'name-destroyed') {
@@ -78,32 +92,55 @@ export async function createPredefinedKeys(
   }
 }
 
-function assemble(
+async function isThere(service: KeyService, name: string): Promise<boolean> {
+  try {
+    await service.describe(name);
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error;
+    if (error.code === 'not-found') return false;
+    // Whatever is wrong with the key, its name is taken.
+    if (error.code === 'store-unreachable' || error.code === 'store-failed') throw error;
+  }
+  return true;
+}
+
+type Parts = Pick<KesKeys, 'store' | 'known' | 'peers'> & {
+  readonly previous: KesKeys | undefined;
+};
+
+function assemble(config: KesConfig, deps: KesKeysDeps, parts: Parts): KesKeys {
+  const { store, known, peers, previous } = parts;
+  const { now = () => performance.now() } = deps;
+  const cache = openCache(config, deps, parts);
+  const clock = previous?.clock ?? new CalmClock({ nowMs: Date.now, now });
+  const service = new KeyService({
+    store: cache,
+    nowMs: Date.now,
+    now,
+    clock,
+    log: deps.log,
+    ...(peers && { onChange: (name: string) => peers.changed(name) }),
+  });
+  return { config, store, cache, known, clock, service, ...(peers && { peers }) };
+}
+
+function openCache(
   config: KesConfig,
   deps: KesKeysDeps,
-  parts: Pick<KesKeys, 'store' | 'known' | 'peers'>,
-): KesKeys {
-  const { store, known, peers } = parts;
-  const { now = () => performance.now() } = deps;
+  { store, known }: Pick<KesKeys, 'store' | 'known'>,
+): CachedKeyStore {
   const cache: CachedKeyStore = new CachedKeyStore({
     store,
     known,
     rules: config.cache,
-    now,
+    now: deps.now ?? (() => performance.now()),
     onReplaced: (error) => deps.log.error(error.message),
     onOffline: (isOffline, error) => {
       if (!isOffline) deps.log.info('the key store answers again');
       else deps.log.warn(describeOutage(cache), { error: error?.message ?? '' });
     },
   });
-  const service = new KeyService({
-    store: cache,
-    nowMs: Date.now,
-    now,
-    log: deps.log,
-    ...(peers && { onChange: (name: string) => peers.changed(name) }),
-  });
-  return { config, store, cache, known, service, ...(peers && { peers }) };
+  return cache;
 }
 
 function describeOutage(cache: CachedKeyStore): string {
@@ -113,12 +150,16 @@ function describeOutage(cache: CachedKeyStore): string {
   return `the key store does not answer: cached keys are used until ${until}`;
 }
 
+/** Without a file, another key store begins with nothing known: its keys are others on purpose. */
 async function knownFor(
-  { knownKeysFile: file }: KesConfig,
-  { log }: KesKeysDeps,
+  config: KesConfig,
+  { log, keyStore }: KesKeysDeps,
   previous: KesKeys | undefined,
 ): Promise<KnownKeys> {
-  if (previous !== undefined && previous.config.knownKeysFile === file) return previous.known;
+  const file = config.knownKeysFile;
+  const isSameFile = previous !== undefined && previous.config.knownKeysFile === file;
+  const isSameStore = keyStore !== undefined || reusable(config, previous) !== undefined;
+  if (isSameFile && (file !== undefined || isSameStore)) return previous.known;
   if (file === undefined) return new KnownKeys();
   return loadKnownKeys(file, {
     onError: (error) => {

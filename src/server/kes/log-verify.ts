@@ -8,7 +8,7 @@ import { Command, CommanderError } from 'commander';
 import type { CliIo } from '../../cli/io.ts';
 import { auditLineBytesMax } from '../../kes/audit/chain.ts';
 import { type AuditReport, AuditVerifier } from '../../kes/audit/verify.ts';
-import { headFileOf } from './audit-open.ts';
+import { findKeptHeads, headFileOf } from './audit-open.ts';
 
 type Flags = { readonly key: readonly string[]; readonly json?: boolean };
 
@@ -44,7 +44,8 @@ async function verifyFiles(files: readonly string[], flags: Flags, io: CliIo): P
   const keys = await Promise.all(keyFiles.map(readPublicKey));
   const verifier = new AuditVerifier(keys);
   const heads = await ifThere(headFileOf(last));
-  for (const head of heads) {
+  const kept = await findKeptHeads(last);
+  for (const head of [...heads, ...kept]) {
     verifier.expect(Buffer.from((await readFile(head, 'latin1')).trimEnd(), 'latin1'), head);
   }
   for (const file of files) await feed(verifier, file, io.signal);
@@ -52,6 +53,7 @@ async function verifyFiles(files: readonly string[], flags: Flags, io: CliIo): P
   const notes = [
     ...(keys.length === 0 ? ['the key is the one that the log names: give --key to be sure'] : []),
     ...(heads.length === 0 ? [`no ${headFileOf(last)}: a cut end would not show`] : []),
+    ...kept.map((head) => `${head} was kept because the log had been cut or replaced`),
     ...(report.firstSeq > 1
       ? [`lines before number ${report.firstSeq} are not in these files`]
       : []),

@@ -88,6 +88,8 @@ void test('an interrupted run fails and says how to go on', async (t) => {
   const result = await runCli(['migrate', ...files], { signal: AbortSignal.abort() });
   assert.equal(result.code, 1);
   assert.match(result.stderr, /^Error: interrupted .*: run the same command again with --merge/);
+  const forced = await runCli(['migrate', '-f', ...files], { signal: AbortSignal.abort() });
+  assert.match(forced.stderr, /^Error: interrupted .*: run the same command again to go on\n$/);
 });
 
 void test('files and flags that make no sense are refused before anything is opened', async (t) => {

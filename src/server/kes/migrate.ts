@@ -185,13 +185,16 @@ function printResult(call: KesCall, { state, to, mode }: Migration): void {
 }
 
 function explain(error: MigrationError, { state, mode }: Migration): string {
-  const again = 'run the same command again with --merge to go on';
+  // What is forced must not be merged afterwards: that would leave the rest as it is.
+  const again =
+    mode === 'force'
+      ? 'run the same command again to go on'
+      : 'run the same command again with --merge to go on';
   if (error.code === 'exists' && mode === 'create') {
     return `${error.message}: use --merge to keep what is there (also to go on after an interruption), or --force to replace it`;
   }
   if (error.code === 'interrupted') return `${error.message}: ${again}`;
-  const stopped = mode === 'force' ? 'run the same command again to go on' : again;
-  return `${error.message} (${state.migrated} of ${state.total} keys are migrated; ${stopped})`;
+  return `${error.message} (${state.migrated} of ${state.total} keys are migrated; ${again})`;
 }
 
 function counted(count: number): string {

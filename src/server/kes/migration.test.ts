@@ -181,3 +181,47 @@ void test('errors of the stores name the key and the side', async () => {
     await assert.rejects(migrateKeys(run), { code, message: text });
   }
 });
+
+void test('a forced key that cannot be written gives the target its old key back, or says what it has', async () => {
+  const down = new KeyStoreError('unreachable', 'the store is down');
+  for (const { fails, text, left } of [
+    {
+      fails: (value: string) => value === 'value-a',
+      text: /its old key still or again/,
+      left: 'old',
+    },
+    { fails: () => true, text: /has no key of this name now/, left: undefined },
+  ]) {
+    const [from, target] = [await storeOf({ a: 'value-a' }), await storeOf({ a: 'old' })];
+    let isDeleted = false;
+    const to = altered(target, {
+      async create(name, value) {
+        if (isDeleted && fails(value)) throw down;
+        await target.create(name, value);
+      },
+      async delete(name) {
+        await target.delete(name);
+        isDeleted = true;
+      },
+    });
+    const error = await migrateKeys(migration(from, to, 'force')).catch((thrown: Error) => thrown);
+    assert.ok(isError('write', 'a')(error) && error instanceof Error);
+    assert.match(error.message, text);
+    assert.equal((await contentOf(target))['a'], left);
+    await migrateKeys(migration(from, target, 'force'));
+    assert.equal(await target.get('a'), 'value-a');
+  }
+});
+
+void test('a forced key whose write was only not answered is migrated', async () => {
+  const [from, target] = [await storeOf({ a: 'value-a' }), await storeOf({ a: 'old' })];
+  const to = altered(target, {
+    async create(name, value) {
+      await target.create(name, value);
+      throw new KeyStoreError('unreachable', 'the answer was lost');
+    },
+  });
+  const run = migration(from, to, 'force');
+  await migrateKeys(run);
+  assert.deepEqual([run.state.migrated, await target.get('a')], [1, 'value-a']);
+});

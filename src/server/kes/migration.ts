@@ -134,12 +134,57 @@ async function settleExisting(
     return false;
   }
   if (present === value) return true;
-  await to.delete(name).catch((error: unknown) => {
-    throw failed('write', { name, what: 'cannot be replaced in the target', error });
-  });
-  if (await create(to, name, value)) return true;
-  const text = `key "${name}" was created in the target by somebody else meanwhile`;
-  throw new MigrationError('exists', text, { keyName: name });
+  await replaceExisting(to, name, { value, present });
+  return true;
+}
+
+type Replacement = {
+  readonly value: string;
+  /** What the target had. */
+  readonly present: string;
+};
+
+/** Deletes and creates; a target that will not take the new key gets the old one back where that is possible. */
+async function replaceExisting(to: KeyStore, name: string, texts: Replacement): Promise<void> {
+  try {
+    await to.delete(name, texts.present);
+    await to.create(name, texts.value);
+  } catch (error) {
+    const state = await restorePresent(to, name, texts);
+    if (state === 'done') return;
+    const what = `cannot be replaced in the target, ${state}`;
+    throw failed(hasCode(error, 'exists') ? 'exists' : 'write', { name, what, error });
+  }
+}
+
+/** What the target has after a replacement that failed; `done` when only the answer was lost. */
+async function restorePresent(
+  to: KeyStore,
+  name: string,
+  { value, present }: Replacement,
+): Promise<string> {
+  let held = await find(to, name);
+  if (held === 'absent') {
+    await to.create(name, present).catch(() => {});
+    held = await find(to, name);
+  }
+  if (held === 'absent') return 'which has no key of this name now';
+  if (held === 'unknown')
+    return 'and it cannot be read whether it has the old key, the new or none';
+  if (held.text === value) return 'done';
+  if (held.text === present) return 'which has its old key still or again';
+  return 'where somebody else created another key of this name meanwhile';
+}
+
+async function find(
+  store: KeyStore,
+  name: string,
+): Promise<{ readonly text: string } | 'absent' | 'unknown'> {
+  try {
+    return { text: await store.get(name) };
+  } catch (error) {
+    return hasCode(error, 'not-found') ? 'absent' : 'unknown';
+  }
 }
 
 /** False when the name is taken. */
