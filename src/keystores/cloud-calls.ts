@@ -75,7 +75,8 @@ export async function openConnections(
     headersTimeout: limits.attemptMs,
     bodyTimeout: limits.attemptMs,
     maxResponseSize: answerBytesMax,
-    connect: { timeout: limits.attemptMs },
+    // Said out loud, so that NODE_TLS_REJECT_UNAUTHORIZED cannot turn it off.
+    connect: { timeout: limits.attemptMs, rejectUnauthorized: true },
   };
   const isLocal = /^(localhost|127\..*|\[::1\])$/.test(url.hostname);
   const connections = isLocal ? new Agent(options) : new EnvHttpProxyAgent(options);

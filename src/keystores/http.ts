@@ -318,7 +318,8 @@ async function makeDispatcher(settings: HttpSettings, bases: readonly URL[]): Pr
     headersTimeout: 60_000,
     bodyTimeout: 60_000,
   };
-  const connect = { ...tls, timeout: connectTimeoutMs };
+  // Said out loud, so that NODE_TLS_REJECT_UNAUTHORIZED cannot turn it off.
+  const connect = { ...tls, timeout: connectTimeoutMs, rejectUnauthorized: true };
   // Like the proxy settings of most programs, they do not apply to this machine itself.
   const isLocal = bases.every((base) => /^(localhost|127\..*|\[::1\])$/.test(base.hostname));
   if (isLocal) return new Agent({ ...options, connect });

@@ -212,11 +212,32 @@ function testFaults(withStore: WithStore, limits: SecretStoreLimits): void {
         faults.failNext(1, status);
         assert.deepEqual(await store.list(), ['a']);
         faults.failNext(1, status);
+        // A delete may leave it to its caller to look again and repeat it.
+        await store.delete('a').catch(failsWith('unreachable'));
         await store.delete('a');
         assert.deepEqual(await store.list(), []);
       }),
     );
   }
+
+  test(
+    'an error of a proxy never says that a key does not exist, nor that it does',
+    withStore(async ({ store, faults }) => {
+      await store.create('a', '1');
+      for (const status of [404, 409]) {
+        for (const call of [() => store.get('a'), () => store.create('b', '1')]) {
+          faults.failNext(10, status);
+          await assert.rejects(call(), (error) => {
+            assert.ok(error instanceof KeyStoreError, String(error));
+            assert.ok(['failed', 'unreachable'].includes(error.code), error.code);
+            return true;
+          });
+          await drain(store, faults);
+        }
+      }
+      assert.equal(await store.get('a'), '1');
+    }),
+  );
 
   test(
     'a create whose answer was lost is not reported as a name that is taken',

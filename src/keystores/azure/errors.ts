@@ -38,8 +38,10 @@ export function azureRefusal(error: unknown): AzureRefusal | undefined {
   };
 }
 
+/** Whether the vault says that there is no such secret; a 404 without its code may be a proxy's. */
 export function isNotFound(error: unknown): boolean {
-  return azureRefusal(error)?.http === 404;
+  const refusal = azureRefusal(error);
+  return refusal?.http === 404 && refusal.code === 'SecretNotFound';
 }
 
 /** The error of a key store for what the SDK threw; `KeyStoreError` stays as it is. */
@@ -52,10 +54,10 @@ export function azureError(error: unknown, action: AzureAction, secret = ''): Ke
   }
   const refusal = azureRefusal(error);
   if (refusal !== undefined) {
-    const { http, message } = refusal;
+    const { message } = refusal;
     const text = `${what}: ${refusal.code}${message === '' ? '' : `: ${message}`}`;
     return new KeyStoreError(
-      http === 404 ? 'not-found' : 'failed',
+      isNotFound(error) ? 'not-found' : 'failed',
       `${text}${hintOf(refusal, action)}`,
     );
   }

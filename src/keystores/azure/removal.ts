@@ -121,7 +121,7 @@ export class AzureRemoval {
       return 'purged';
     } catch (error) {
       const refusal = azureRefusal(error);
-      if (refusal?.http === 404) return 'purged';
+      if (isNotFound(error)) return 'purged';
       if (refusal?.code === 'ObjectIsBeingDeleted') return 'busy';
       if (refusal?.http !== 403) throw error;
       const sentence =

@@ -25,11 +25,13 @@ const codes: Readonly<Record<string, KeyStoreErrorCode>> = {
   NOT_FOUND: 'not-found',
 };
 
+/**
+ * For answers without Google's own status. A bare 404 or 409 has none: it may be a proxy's, and must not say
+ * that a key does not exist.
+ */
 const statusOf: Readonly<Record<number, string>> = {
   401: 'UNAUTHENTICATED',
   403: 'PERMISSION_DENIED',
-  404: 'NOT_FOUND',
-  409: 'ALREADY_EXISTS',
   429: 'RESOURCE_EXHAUSTED',
 };
 

@@ -217,7 +217,7 @@ class KmipConnection {
     return new Promise((resolve, reject) => {
       let socket: tls.TLSSocket;
       try {
-        socket = tls.connect(options);
+        socket = tls.connect({ ...options, rejectUnauthorized: true });
       } catch (error) {
         reject(tlsFilesError(error));
         return;

@@ -70,13 +70,20 @@ export class ClaimedCreates {
       const claim = this.#newClaim(name);
       const claimedAt = this.#deps.now();
       await kv.create(claim, 'claim');
+      // A write that failed may still arrive: its claim stays, and keeps others out until it is dead.
+      let mayArrive = false;
       try {
         if (await this.#isAlone(name, claim)) {
           if (await this.#exists(name)) throw taken(name);
-          if (this.#deps.now() - claimedAt < writeWithinMs) return await kv.create(name, value);
+          if (this.#deps.now() - claimedAt < writeWithinMs) {
+            mayArrive = true;
+            await kv.create(name, value);
+            mayArrive = false;
+            return;
+          }
         }
       } finally {
-        await kv.delete(claim);
+        if (!mayArrive) await kv.delete(claim);
       }
       await sleep(Math.random() * Math.min(pauseMs * 2 ** tries, pauseMaxMs));
     }

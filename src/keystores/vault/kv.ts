@@ -173,8 +173,12 @@ function isTaken(answer: HttpAnswer): boolean {
 
 async function deleteAt(client: VaultClient, name: string, path: string): Promise<void> {
   const what = `delete ${name}`;
-  const answer = await client.call({ method: 'DELETE', path, isRepeatable: true });
+  // Once only: a repeated one could delete what was created in between.
+  const answer = await client.call({ method: 'DELETE', path, isRepeatable: false });
   if (answer.status === 204 || isAbsence(what, answer)) return;
+  if (answer.status >= 500) {
+    throw new KeyStoreError('unreachable', `vault: ${what}: ${answer.status}`);
+  }
   throw refusal(what, answer);
 }
 

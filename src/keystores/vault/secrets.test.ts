@@ -579,6 +579,23 @@ test('KV 1: a claim of a dead creator keeps others out for a minute, then it is 
   });
 });
 
+test('KV 1: a write that failed leaves its claim, because it may still arrive', async () => {
+  await withDouble(async (double) => {
+    const store = await open(double, kv1);
+    const entries = double.mounts.get('kv')?.entries;
+    assert.ok(entries);
+    double.dropNext(10, { match: /PUT \/v1\/kv\/a$/ });
+    await assert.rejects(store.create('a', '1'), failsWith('unreachable'));
+    const [claim = '', ...others] = entries.keys();
+    assert.match(claim, /^a--claim-/);
+    assert.deepEqual(others, []);
+    await store.close();
+    const other = await open(double, kv1, { sleep: async () => {} });
+    await assert.rejects(other.create('a', '2'));
+    await other.close();
+  });
+});
+
 test('KV 1: the answer to a write is lost, the name is taken by that write', async () => {
   await withDouble(async (double) => {
     const store = await open(double, kv1);

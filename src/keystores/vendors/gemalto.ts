@@ -98,20 +98,20 @@ class GemaltoSecrets implements SecretStore {
     const json = { dataType: 'seed', material: value, name };
     const answer = await createOnce({
       send: () => this.#http.call({ method: 'POST', path: secretsPath, json }),
-      isTaken: ({ status }) => status === 409,
+      isTaken: (answered) => isRefusal(answered, 409),
       read: () => this.get(name),
       value,
       retryDelayMs: this.#retryDelayMs,
     });
     if (answer === undefined || answer.status === 201) return;
-    if (answer.status === 409) throw new KeyStoreError('exists', `key ${name} already exists`);
+    if (isRefusal(answer, 409)) throw new KeyStoreError('exists', `key ${name} already exists`);
     throw refusal(`create ${name}`, answer, [value]);
   }
 
   async get(name: string): Promise<string> {
     const path = `${secretsPath}/${encodeURIComponent(name)}/export?type=name`;
     const answer = await this.#http.call({ method: 'POST', path, isRepeatable: true });
-    if (answer.status === 404) throw new KeyStoreError('not-found', `key ${name} does not exist`);
+    if (isRefusal(answer, 404)) throw new KeyStoreError('not-found', `key ${name} does not exist`);
     if (answer.status !== 200) throw refusal(`read ${name}`, answer);
     const { material } = objectOf(answer);
     if (typeof material === 'string') return material;
@@ -120,8 +120,12 @@ class GemaltoSecrets implements SecretStore {
 
   async delete(name: string): Promise<void> {
     const path = `${secretsPath}/${encodeURIComponent(name)}?type=name`;
-    const answer = await this.#http.call({ method: 'DELETE', path, isRepeatable: true });
-    if (answer.status !== 204 && answer.status !== 404) throw refusal(`delete ${name}`, answer);
+    // Once only: a repeated one could delete what was created in between.
+    const answer = await this.#http.call({ method: 'DELETE', path, isRepeatable: false });
+    if (answer.status >= 500) {
+      throw new KeyStoreError('unreachable', `${product}: delete ${name}: ${answer.status}`);
+    }
+    if (answer.status !== 204 && !isRefusal(answer, 404)) throw refusal(`delete ${name}`, answer);
   }
 
   /** Pages are counted, so one that shifted while it was read is read again from the start. */
@@ -192,12 +196,18 @@ function objectOf(answer: HttpAnswer): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
+/** Whether the product itself answered so: a page of a proxy must not say that a key does not exist. */
+function isRefusal(answer: HttpAnswer, status: number): boolean {
+  return answer.status === status && codeDescOf(answer.text) !== undefined;
+}
+
 function refusal(
   action: string,
   answer: HttpAnswer,
   secrets: readonly (string | undefined)[] = [],
 ): KeyStoreError {
-  const said = saidBy(describe(answer.text), secrets);
+  // What is not the product's own error may echo our headers, the token included.
+  const said = saidBy(codeDescOf(answer.text) ?? '', secrets);
   const hint = hints[answer.status] ?? '';
   return new KeyStoreError(
     'failed',
@@ -205,12 +215,13 @@ function refusal(
   );
 }
 
-function describe(text: string): string {
+/** What an error of the product says; undefined when the text is none. */
+function codeDescOf(text: string): string | undefined {
   try {
-    const { codeDesc } = JSON.parse(text) as { codeDesc?: unknown };
-    return typeof codeDesc === 'string' ? codeDesc : '';
+    const { codeDesc } = (JSON.parse(text) ?? {}) as { codeDesc?: unknown };
+    return typeof codeDesc === 'string' ? codeDesc : undefined;
   } catch {
-    return text;
+    return undefined;
   }
 }
 

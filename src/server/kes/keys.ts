@@ -58,7 +58,7 @@ export async function openKesKeys(
 
 /** Closes what `next` does not go on using. */
 export async function closeKesKeys(keys: KesKeys, next?: KesKeys): Promise<void> {
-  if (keys.cache !== next?.cache) keys.cache.clear();
+  keys.cache.clear();
   if (keys.peers !== next?.peers) keys.peers?.close();
   if (keys.store !== next?.store) await keys.store.close();
   if (keys.known !== next?.known) await keys.known.close();

@@ -220,7 +220,7 @@ class Service implements KesServer {
   /** Forgets an earlier generation; a store of its own is closed when its last request is answered. */
   #retire(previous: Generation): void {
     const { keys } = this.#current;
-    if (previous.keys.cache !== keys.cache) previous.keys.cache.clear();
+    previous.keys.cache.clear();
     this.#drained = Promise.all([this.#drained, previous.calls.idle()]);
     const closing = Promise.race([this.#drained, this.#stopped.promise])
       .then(() => closeKesKeys(previous.keys, keys))
