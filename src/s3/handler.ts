@@ -16,6 +16,7 @@ import type { Reply, S3Environment, S3Owner } from './call.ts';
 import { invalidArgument, S3Error, toS3Error } from './errors.ts';
 import { awaitsContinue, HttpCall } from './http-call.ts';
 import { findOperation, type S3Operation } from './operations.ts';
+import { answerPreflight, findCorsHeaders } from './preflight.ts';
 import { ClientGoneError, type Exchange, sendError, sendReply } from './respond.ts';
 import { parseTarget, type S3Target } from './target.ts';
 
@@ -154,6 +155,7 @@ class S3Listener {
       hostId: this.#hostId,
       serverName: this.#deps.serverName ?? 'Coffer',
       isAwaitingContinue: awaitsContinue(request),
+      corsHeaders: [],
     };
   }
 
@@ -166,7 +168,10 @@ class S3Listener {
     const hasCopySource = request.headers[copySource] !== undefined;
     let route = findRoute(method, target, hasCopySource);
     state.operation = operationOf(route);
-    if (method === 'OPTIONS') throw preflightRefused(request);
+    if (method === 'OPTIONS') return await answerPreflight(request, target, store);
+    if (request.headers.origin !== undefined) {
+      exchange.corsHeaders = await findCorsHeaders(request, target, store);
+    }
     const authentication = await this.#authenticate(request, target, operationOf(route), store);
     if (authentication.hoisted.has(copySource)) route = findRoute(method, target, true);
     if (authentication.method !== 'presigned') refuseHeadersInQuery(target);
@@ -315,17 +320,6 @@ function refuseHeadersInQuery(target: S3Target): void {
       throw invalidArgument(name, value, `Send ${header} as a header, or presign the request`);
     }
   }
-}
-
-function preflightRefused(request: IncomingMessage): S3Error {
-  const { origin } = request.headers;
-  if (origin === undefined || request.headers['access-control-request-method'] === undefined) {
-    return new S3Error(
-      'BadRequest',
-      'Insufficient information. Origin and Access-Control-Request-Method request headers are needed.',
-    );
-  }
-  return new S3Error('AccessForbidden');
 }
 
 async function findRegion(store: ObjectStore, bucket: string): Promise<string | undefined> {

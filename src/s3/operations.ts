@@ -11,11 +11,17 @@ import {
   headBucket,
   listBuckets,
 } from './handlers/buckets.ts';
+import { deleteBucketCors, getBucketCors, putBucketCors } from './handlers/bucket-cors.ts';
 import {
   deleteBucketEncryption,
   getBucketEncryption,
   putBucketEncryption,
 } from './handlers/bucket-encryption.ts';
+import {
+  deleteBucketTagging,
+  getBucketTagging,
+  putBucketTagging,
+} from './handlers/bucket-tagging.ts';
 import { copyObject } from './handlers/copy-object.ts';
 import { deleteObjects } from './handlers/delete-objects.ts';
 import { getObjectAttributes } from './handlers/get-attributes.ts';
@@ -102,15 +108,15 @@ const rows: readonly Row[] = [
   ['PutBucketPolicy', 'PUT', 'bucket', 'policy', 's3:PutBucketPolicy', no],
   ['DeleteBucketPolicy', 'DELETE', 'bucket', 'policy', 's3:DeleteBucketPolicy', deleteUnsetBucketResource],
   ['GetBucketPolicyStatus', 'GET', 'bucket', 'policyStatus', 's3:GetBucketPolicyStatus', fixedBucketResource('PolicyStatus', '<IsPublic>false</IsPublic>')],
-  ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', unsetBucketResource('NoSuchTagSet')],
-  ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', no],
-  ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', deleteUnsetBucketResource],
+  ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', getBucketTagging],
+  ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', putBucketTagging],
+  ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', deleteBucketTagging],
   ['GetBucketLifecycleConfiguration', 'GET', 'bucket', 'lifecycle', 's3:GetLifecycleConfiguration', unsetBucketResource('NoSuchLifecycleConfiguration')],
   ['PutBucketLifecycleConfiguration', 'PUT', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', no],
   ['DeleteBucketLifecycle', 'DELETE', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', deleteUnsetBucketResource],
-  ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', unsetBucketResource('NoSuchCORSConfiguration')],
-  ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', no],
-  ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', deleteUnsetBucketResource],
+  ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', getBucketCors],
+  ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', putBucketCors],
+  ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', deleteBucketCors],
   ['GetObjectLockConfiguration', 'GET', 'bucket', 'object-lock', 's3:GetBucketObjectLockConfiguration', unsetBucketResource('ObjectLockConfigurationNotFoundError')],
   ['PutObjectLockConfiguration', 'PUT', 'bucket', 'object-lock', 's3:PutBucketObjectLockConfiguration', no],
   ['GetBucketReplication', 'GET', 'bucket', 'replication', 's3:GetReplicationConfiguration', unsetBucketResource('ReplicationConfigurationNotFoundError')],

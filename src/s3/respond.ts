@@ -18,6 +18,8 @@ export type Exchange = {
   readonly serverName: string;
   /** The client waits for `100 Continue` and has not got it. */
   isAwaitingContinue: boolean;
+  /** For browsers, on every answer whatever its status. */
+  corsHeaders: readonly string[];
 };
 
 /** What is read and dropped of a body that is refused, so that the client gets to read the answer. */
@@ -83,6 +85,7 @@ function commonHeaders(exchange: Exchange, more: readonly string[]): string[] {
   const { serverName, requestId, hostId } = exchange;
   const headers = ['server', serverName, 'x-amz-request-id', requestId, 'x-amz-id-2', hostId];
   for (const item of more) headers.push(item);
+  for (const item of exchange.corsHeaders) headers.push(item);
   return headers;
 }
 

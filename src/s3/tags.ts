@@ -1,11 +1,13 @@
-// Object tags as the `x-amz-tagging` query string and as XML.
+// Tags as the `x-amz-tagging` query string and as XML.
 
-import { xmlElement } from '../base/xml.ts';
+import { findChild, findChildText, listChildren, parseXml, xmlElement } from '../base/xml.ts';
+import type { Tag } from '../store/types.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 
-export type Tag = { readonly key: string; readonly value: string };
-
-const tagsMax = 10;
+/** Most tags of an object. */
+export const objectTagsMax = 10;
+/** Most tags of a bucket. */
+export const bucketTagsMax = 50;
 const allowedCharacters = /^[\p{L}\p{N}\p{Z}+\-=._:/@]*$/u;
 
 /** Parses a tagging string. Throws `InvalidArgument` when it is not a query string, `InvalidTag` for its limits. */
@@ -17,7 +19,25 @@ export function parseTagging(tagging: string): readonly Tag[] {
     const value = equals === -1 ? '' : decode(item.slice(equals + 1), tagging);
     return { key, value };
   });
-  checkTags(tags);
+  checkTags(tags, objectTagsMax);
+  return tags;
+}
+
+/** The tags of a `Tagging` document. Throws `MalformedXML`, and `InvalidTag` for the limits. */
+export function parseTaggingDocument(
+  document: Uint8Array,
+  limits: { readonly maxBytes: number; readonly tagsMax: number },
+): readonly Tag[] {
+  const root = parseXml(document, limits);
+  const set = findChild(root, 'TagSet');
+  if (root.name !== 'Tagging' || set === undefined) throw new S3Error('MalformedXML');
+  const tags = listChildren(set, 'Tag').map((element) => {
+    const key = findChildText(element, 'Key');
+    const value = findChildText(element, 'Value');
+    if (key === undefined || value === undefined) throw new S3Error('MalformedXML');
+    return { key, value };
+  });
+  checkTags(tags, limits.tagsMax);
   return tags;
 }
 
@@ -30,9 +50,10 @@ export function tagSetXml(tags: readonly Tag[]): string {
   return `<TagSet>${items.join('')}</TagSet>`;
 }
 
-function checkTags(tags: readonly Tag[]): void {
+function checkTags(tags: readonly Tag[], tagsMax: number): void {
   if (tags.length > tagsMax) {
-    throw new S3Error('InvalidTag', 'Object tags cannot be greater than 10');
+    const what = tagsMax === bucketTagsMax ? 'Bucket' : 'Object';
+    throw new S3Error('InvalidTag', `${what} tags cannot be greater than ${tagsMax}`);
   }
   const seen = new Set<string>();
   for (const { key, value } of tags) {

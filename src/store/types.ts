@@ -5,8 +5,24 @@ import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 
 export type BucketEncryption = { readonly algorithm: 'AES256' };
 
+export type Tag = { readonly key: string; readonly value: string };
+
+/** One rule for requests that browsers make for pages of other origins. Patterns hold at most one `*`. */
+export type CorsRule = {
+  readonly id?: string;
+  readonly allowedOrigins: readonly string[];
+  readonly allowedMethods: readonly string[];
+  readonly allowedHeaders: readonly string[];
+  readonly exposeHeaders: readonly string[];
+  readonly maxAgeSeconds?: number;
+};
+
 /** What a bucket's sub-resources hold; a missing member is "not configured". */
-export type BucketSettings = { readonly encryption?: BucketEncryption };
+export type BucketSettings = {
+  readonly encryption?: BucketEncryption;
+  readonly tagging?: readonly Tag[];
+  readonly cors?: readonly CorsRule[];
+};
 
 export type BucketInfo = {
   readonly name: string;
