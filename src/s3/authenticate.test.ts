@@ -358,7 +358,6 @@ void test('other mechanisms, and two at once, are refused', async () => {
   await refused(authorization('AWS4-HMAC-SHA256 junk'), 'AuthorizationHeaderMalformed');
   await refused(authorization('AWS4-ECDSA-P256-SHA256 Credential=a'), 'NotImplemented');
   const v2 = '/b/k?AWSAccessKeyId=AKEXAMPLE&Signature=x&Expires=1';
-  await refused({ method: 'GET', rawTarget: v2, headers: { host: 'h' } }, 'InvalidRequest');
   const { headers } = signed();
   await refused({ method: 'GET', rawTarget: v2, headers }, 'InvalidArgument');
   await refused({ ...presigned(), headers }, 'InvalidArgument');

@@ -23,8 +23,15 @@ import {
 } from '../sigv4/parse.ts';
 import { type SigningContext, type SigningKeyCache, formatScope } from '../sigv4/signing-key.ts';
 import { formatAmzDate, parseAmzDate, parseHttpDate } from '../sigv4/time.ts';
+import {
+  isHeaderInV2Query,
+  isPresignedV2,
+  parsePresignedV2,
+  verifyPresignedV2,
+} from '../sigv4/v2.ts';
 import { verifySignature } from '../sigv4/verify.ts';
 import { isEmptyChecksum } from './body-checksum.ts';
+import { type Payload, parsePayload } from './payload.ts';
 
 /** The parts of a request that a signature covers, as `node:http` gives them. */
 export type AuthRequest = {
@@ -51,24 +58,13 @@ export type AuthOptions = {
   readonly acceptsAnyRegion?: boolean;
   /** The LocationConstraint of the addressed bucket. Called only when the scope names another region. */
   findBucketRegion?(): Promise<string | undefined>;
+  /** The bucket, when the Host header names it and not the path. */
+  readonly hostBucket?: string;
 };
-
-/** How the body is covered, from `x-amz-content-sha256`. */
-export type Payload =
-  | { readonly kind: 'hashed'; readonly sha256: string }
-  | { readonly kind: 'unsigned' }
-  | {
-      readonly kind: 'signed-chunks';
-      readonly hasTrailer: boolean;
-      readonly context: SigningContext;
-      /** The request's own signature, which the first chunk's signature follows. */
-      readonly seedSignature: string;
-    }
-  | { readonly kind: 'unsigned-chunks' };
 
 export type Authentication = {
   readonly identity: Identity;
-  readonly method: 'anonymous' | 'header' | 'presigned';
+  readonly method: 'anonymous' | 'header' | 'presigned' | 'form';
   readonly payload: Payload;
   /**
    * The headers that count: those of the request and, for presigned requests, the `x-amz-*` query
@@ -98,7 +94,7 @@ export async function authenticate(
   const { path, query } = splitSignedTarget(request.rawTarget);
   const parameters = parseCanonicalQuery(query);
   const hasPresignedQuery = query.includes('X-Amz-') && isPresigned(parameters);
-  const hasV2Query = query.includes('AWSAccessKeyId') && isV2Presigned(parameters);
+  const hasV2Query = query.includes('AWSAccessKeyId') && isPresignedV2(parameters);
   if (typeof authorization === 'string' && authorization !== '') {
     if (hasPresignedQuery || hasV2Query) throw twoMechanisms();
     refuseOtherMechanisms(authorization);
@@ -106,7 +102,7 @@ export async function authenticate(
   }
   if (hasV2Query) {
     if (hasPresignedQuery) throw twoMechanisms();
-    throw signatureV2();
+    return verifyV2Query({ request, deps, options, path, parameters });
   }
   if (hasPresignedQuery) return verifyPresigned({ request, deps, options, path, parameters });
   return {
@@ -185,6 +181,27 @@ async function verifyPresigned(verification: Verification): Promise<Authenticati
   };
 }
 
+/** A target presigned by Signature V2, as boto3 makes them by default. */
+async function verifyV2Query(verification: Verification): Promise<Authentication> {
+  const { request, deps, options, parameters } = verification;
+  const claim = parsePresignedV2(parameters);
+  if (deps.now() > claim.expiresMs) throw hasExpired(claim.expiresMs, deps.now());
+  const credentials = await findCredentials(deps, claim);
+  const { headers, hoisted } = mergeHoisted(request.headers, parameters, isHeaderInV2Query);
+  if (headers['x-amz-security-token'] !== undefined) throw invalidToken();
+  const { hostBucket } = options;
+  const path = hostBucket === undefined ? verification.path : `/${hostBucket}${verification.path}`;
+  const parts = { method: request.method, path, parameters, headers };
+  verifyPresignedV2(parts, claim, credentials.secretKey);
+  return {
+    identity: credentials.identity,
+    method: 'presigned',
+    payload: parsePayload(headers['x-amz-content-sha256'] ?? 'UNSIGNED-PAYLOAD'),
+    headers,
+    hoisted,
+  };
+}
+
 function verifyClaim(
   verification: Verification,
   input: {
@@ -217,7 +234,10 @@ function verifyClaim(
   return context;
 }
 
-async function findCredentials(deps: AuthDeps, claim: SignatureClaim): Promise<Credentials> {
+async function findCredentials(
+  deps: AuthDeps,
+  claim: { readonly accessKey: string },
+): Promise<Credentials> {
   const found = deps.credentials.find(claim.accessKey);
   const credentials = found instanceof Promise ? await found : found;
   if (credentials === undefined) {
@@ -286,10 +306,13 @@ function checkPeriod(
     throw new AuthError('AccessDenied', 'Request is not valid yet');
   }
   const endMs = claim.timeMs + claim.expiresSeconds * 1000;
-  if (nowMs <= endMs) return;
-  throw new AuthError('AccessDenied', 'Request has expired', {
+  if (nowMs > endMs) throw hasExpired(endMs, nowMs, claim.expiresSeconds);
+}
+
+function hasExpired(endMs: number, nowMs: number, expiresSeconds?: number): AuthError {
+  return new AuthError('AccessDenied', 'Request has expired', {
     details: {
-      'X-Amz-Expires': String(claim.expiresSeconds),
+      ...(expiresSeconds === undefined ? {} : { 'X-Amz-Expires': String(expiresSeconds) }),
       Expires: new Date(endMs).toISOString(),
       ServerTime: new Date(nowMs).toISOString(),
     },
@@ -351,20 +374,25 @@ const signatureParameters: ReadonlySet<string> = new Set([
   'x-amz-signedheaders',
 ]);
 
+function isHeaderInV4Query(name: string): boolean {
+  return name.startsWith('x-amz-') && !signatureParameters.has(name);
+}
+
 /**
- * Adds the `x-amz-*` parameters as headers. They were signed, so a header that contradicts one is refused:
+ * Adds the parameters that stand for headers to the headers. They were signed, so a header that contradicts one is refused:
  * it could undo what the signer asked for. Excepted are the checksum of nothing, which some SDKs presign
  * before they know the body, and the name of an algorithm.
  */
 function mergeHoisted(
   requestHeaders: HeaderFields,
   parameters: readonly CanonicalParameter[],
+  isHeader: (name: string) => boolean = isHeaderInV4Query,
 ): { headers: Record<string, string | undefined>; hoisted: ReadonlySet<string> } {
   const headers = { ...plainHeaders(requestHeaders) };
   const hoisted = new Set<string>();
   for (const parameter of parameters) {
     const name = parameter.name.toLowerCase();
-    if (!name.startsWith('x-amz-') || signatureParameters.has(name)) continue;
+    if (!isHeader(name)) continue;
     const value = decodeQueryText(parameter.value);
     const sent = headers[name];
     if (sent === undefined) {
@@ -384,42 +412,6 @@ function mergeHoisted(
   return { headers, hoisted };
 }
 
-/** `chunks` is there when the request has a header signature for chunk signatures to follow. */
-function parsePayload(
-  text: string,
-  chunks?: { readonly context: SigningContext; readonly seedSignature: string },
-): Payload {
-  if (text.length === 64 && /^[0-9a-fA-F]{64}$/.test(text)) {
-    return { kind: 'hashed', sha256: text.toLowerCase() };
-  }
-  switch (text) {
-    case 'UNSIGNED-PAYLOAD':
-      return { kind: 'unsigned' };
-    case 'STREAMING-UNSIGNED-PAYLOAD-TRAILER':
-      return { kind: 'unsigned-chunks' };
-    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD':
-    case 'STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER':
-      if (chunks === undefined) {
-        throw new AuthError(
-          'InvalidRequest',
-          'A body in signed chunks needs a request signed in the Authorization header.',
-        );
-      }
-      return { kind: 'signed-chunks', hasTrailer: text.endsWith('-TRAILER'), ...chunks };
-    case 'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD':
-    case 'STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER':
-      throw new AuthError(
-        'NotImplemented',
-        'Signature V4A (ECDSA) is not supported; sign with AWS4-HMAC-SHA256.',
-      );
-    default:
-      throw new AuthError(
-        'InvalidArgument',
-        'x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, or a valid sha256 value.',
-      );
-  }
-}
-
 function refuseOtherMechanisms(authorization: string): void {
   if (authorization.startsWith(`${algorithm} `)) return;
   if (/^AWS [^:]+:.+$/.test(authorization)) throw signatureV2();
@@ -430,10 +422,6 @@ function refuseOtherMechanisms(authorization: string): void {
     );
   }
   throw new AuthError('InvalidArgument', `Unsupported Authorization Type; use ${algorithm}.`);
-}
-
-function isV2Presigned(parameters: readonly CanonicalParameter[]): boolean {
-  return parameters.some((parameter) => parameter.name === 'AWSAccessKeyId');
 }
 
 function signatureV2(): AuthError {

@@ -14,7 +14,8 @@ import { emptySha256, sha256Hex } from '../sigv4/canonical.ts';
 import { AuthError, type AuthErrorCode } from '../sigv4/errors.ts';
 import { encodeSignedChunks, encodeUnsignedChunks, signRequest } from '../sigv4/sign.ts';
 import { SigningKeyCache } from '../sigv4/signing-key.ts';
-import { type AuthDeps, type Authentication, type Payload, authenticate } from './authenticate.ts';
+import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
+import type { Payload } from './payload.ts';
 import {
   type BodyOptions,
   openBody,

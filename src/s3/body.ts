@@ -11,7 +11,8 @@ import { emptySha256, sha256Hex } from '../sigv4/canonical.ts';
 import { AuthError } from '../sigv4/errors.ts';
 import { isSameSignature } from '../sigv4/signing-key.ts';
 import type { BodyChecksum, BodyInput } from '../store/types.ts';
-import type { Authentication, Payload } from './authenticate.ts';
+import type { Authentication } from './authenticate.ts';
+import type { Payload } from './payload.ts';
 import {
   type AnnouncedChecksum,
   parseBodyChecksum,

@@ -61,6 +61,10 @@ export const s3Errors = {
     400,
     'The list of parts was not in ascending order.The parts list must be specified in order by part number.',
   ],
+  InvalidPolicyDocument: [
+    400,
+    'The content of the form does not meet the conditions of the policy document.',
+  ],
   InvalidRange: [416, 'The requested range is not satisfiable'],
   InvalidRegion: [400, 'Region does not match.'],
   InvalidRequest: [400, 'Invalid Request'],

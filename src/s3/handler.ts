@@ -15,6 +15,8 @@ import { type AuthDeps, type Authentication, authenticate } from './authenticate
 import type { Reply, S3Environment, S3Owner } from './call.ts';
 import { invalidArgument, S3Error, toS3Error } from './errors.ts';
 import { awaitsContinue, HttpCall } from './http-call.ts';
+import { openFormCall } from './form-call.ts';
+import { postObject } from './handlers/post-object.ts';
 import { findOperation, type S3Operation } from './operations.ts';
 import { answerPreflight, findCorsHeaders } from './preflight.ts';
 import { ClientGoneError, type Exchange, sendError, sendReply } from './respond.ts';
@@ -179,7 +181,9 @@ class S3Listener {
     state.operation = operation;
     if (operation === undefined) throw route;
     // A form carries its signature in its body, which is not read: so this comes before the decision.
-    if (operation.name === 'PostObject') throw notImplemented(operation);
+    if (operation.handler === 'form') {
+      return this.#answerForm(exchange, operation, target, store);
+    }
     await this.#authorize(authentication.identity, operation, target, store);
     checkExpectedOwner(authentication, this.#environment.owner);
     refuseReservedHeaders(authentication.headers);
@@ -196,6 +200,30 @@ class S3Listener {
         stallMs: this.#stallMs,
       }),
     );
+  }
+
+  async #answerForm(
+    exchange: Exchange,
+    operation: S3Operation,
+    target: S3Target,
+    store: ObjectStore,
+  ): Promise<Reply> {
+    await store.getBucket(target.bucket);
+    const parts = {
+      exchange,
+      target,
+      store,
+      environment: this.#environment,
+      stallMs: this.#stallMs,
+    };
+    const call = await openFormCall(parts, this.#deps.auth);
+    try {
+      await this.#authorize(call.identity, operation, call.target, store);
+      refuseReservedHeaders(call.headers);
+      return await postObject(call);
+    } finally {
+      call.abort();
+    }
   }
 
   #openStore(): ObjectStore {
@@ -224,7 +252,11 @@ class S3Listener {
         rawHeaders: request.rawHeaders,
       },
       this.#deps.auth,
-      { acceptsAnyRegion, findBucketRegion: () => findRegion(store, target.bucket) },
+      {
+        acceptsAnyRegion,
+        findBucketRegion: () => findRegion(store, target.bucket),
+        ...(target.isHostStyle ? { hostBucket: target.bucket } : {}),
+      },
     );
   }
 

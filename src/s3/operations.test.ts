@@ -27,7 +27,7 @@ const cases: readonly (readonly [string, string, string, 'copy'?])[] = [
   ['PUT', '/b/', 'CreateBucket s3:CreateBucket'],
   ['HEAD', '/b/', 'HeadBucket s3:ListBucket'],
   ['DELETE', '/b', 'DeleteBucket s3:DeleteBucket'],
-  ['POST', '/b', 'PostObject (501)'],
+  ['POST', '/b', 'PostObject s3:PutObject'],
   ['GET', '/b?location', 'GetBucketLocation s3:GetBucketLocation'],
   ['GET', '/b/?location=', 'GetBucketLocation s3:GetBucketLocation'],
   ['DELETE', '/b/?location', '405 MethodNotAllowed GET'],

@@ -50,6 +50,9 @@ import { findQuery, type QueryPair, type S3Target } from './target.ts';
 
 export type S3Scope = 'service' | 'bucket' | 'object';
 
+/** `form`: the request is a browser form, which is read before anybody knows who sent it. */
+export type S3OperationHandler = S3Handler | 'form' | 'not-implemented';
+
 export type S3Operation = {
   /** As AWS names it; operations of other servers of this kind have their own names. */
   readonly name: string;
@@ -61,7 +64,7 @@ export type S3Operation = {
   readonly also?: 'id' | 'copy-source';
   /** The permission of IAM and bucket policies. */
   readonly action: string;
-  readonly handler: S3Handler | 'not-implemented';
+  readonly handler: S3OperationHandler;
 };
 
 type Row = readonly [
@@ -70,7 +73,7 @@ type Row = readonly [
   scope: S3Scope,
   subresource: string,
   action: string,
-  handler: S3Handler | 'not-implemented',
+  handler: S3OperationHandler,
   also?: 'id' | 'copy-source',
 ];
 
@@ -86,7 +89,7 @@ const rows: readonly Row[] = [
   ['CreateBucket', 'PUT', 'bucket', '', 's3:CreateBucket', createBucket],
   ['HeadBucket', 'HEAD', 'bucket', '', 's3:ListBucket', headBucket],
   ['DeleteBucket', 'DELETE', 'bucket', '', 's3:DeleteBucket', deleteBucket],
-  ['PostObject', 'POST', 'bucket', '', 's3:PutObject', no],
+  ['PostObject', 'POST', 'bucket', '', 's3:PutObject', 'form'],
   ['GetBucketLocation', 'GET', 'bucket', 'location', 's3:GetBucketLocation', getBucketLocation],
   ['ListObjectVersions', 'GET', 'bucket', 'versions', 's3:ListBucketVersions', listObjectVersions],
   ['ListMultipartUploads', 'GET', 'bucket', 'uploads', 's3:ListBucketMultipartUploads', listMultipartUploads],

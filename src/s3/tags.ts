@@ -41,6 +41,13 @@ export function parseTaggingDocument(
   return tags;
 }
 
+/** The tags as an `x-amz-tagging` query string. */
+export function formatTagging(tags: readonly Tag[]): string {
+  return tags
+    .map(({ key, value }) => `${encodeURIComponent(key)}=${encodeURIComponent(value)}`)
+    .join('&');
+}
+
 /** The `TagSet` element, sorted by key. */
 export function tagSetXml(tags: readonly Tag[]): string {
   const sorted = [...tags].sort((a, b) => (a.key < b.key ? -1 : 1));

@@ -14,6 +14,8 @@ export type S3Target = {
   readonly query: readonly QueryPair[];
   /** The path as received, for error bodies. */
   readonly path: string;
+  /** True when the Host header names the bucket and the path does not. */
+  readonly isHostStyle: boolean;
 };
 
 const keyBytesMax = 1024;
@@ -35,13 +37,13 @@ export function parseTarget(
   const query = parseQuery(split.query);
   const hostBucket = domains.length === 0 ? undefined : bucketOfHost(host, domains);
   if (hostBucket !== undefined) {
-    return { bucket: hostBucket, key: decodeKey(path.slice(1)), query, path };
+    return { bucket: hostBucket, key: decodeKey(path.slice(1)), query, path, isHostStyle: true };
   }
   const slash = path.indexOf('/', 1);
   const bucket = decodePart(slash === -1 ? path.slice(1) : path.slice(1, slash));
   const key = slash === -1 ? '' : decodeKey(path.slice(slash + 1));
   if (bucket === '' && key !== '') throw new S3Error('InvalidBucketName');
-  return { bucket, key, query, path };
+  return { bucket, key, query, path, isHostStyle: false };
 }
 
 /** The value of the first parameter with that name. */

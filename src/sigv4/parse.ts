@@ -107,8 +107,11 @@ function malformedQuery(reason: string): AuthError {
   return new AuthError('AuthorizationQueryParametersError', `${reason}.`);
 }
 
-/** `ACCESS-KEY/date/region/service/aws4_request`; the access key may hold slashes. */
-function parseCredential(
+/**
+ * Parses `ACCESS-KEY/date/region/service/aws4_request`; the access key may hold slashes. Throws what `error`
+ * makes of the reason.
+ */
+export function parseCredential(
   text: string,
   error: ErrorMaker,
 ): { readonly accessKey: string; readonly scope: CredentialScope } {

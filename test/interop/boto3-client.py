@@ -37,9 +37,21 @@ assert digest(large) == digest(large + ".boto")
 s3.copy({"Bucket": bucket, "Key": "large"}, bucket, "large-copy", Config=config)
 assert s3.head_object(Bucket=bucket, Key="large-copy")["ContentLength"] == s3.head_object(Bucket=bucket, Key="large")["ContentLength"]
 
-presigner = boto3.client("s3", endpoint_url=endpoint, config=Config(signature_version="s3v4"))
-url = presigner.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "plain"}, ExpiresIn=60)
-assert urllib.request.urlopen(url).read() == b"hello world"
+# Signature V2 is what boto3 presigns with unless it is told otherwise.
+for version in ("s3", "s3v4"):
+    presigner = boto3.client("s3", endpoint_url=endpoint, config=Config(signature_version=version))
+    url = presigner.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "plain"}, ExpiresIn=60)
+    assert urllib.request.urlopen(url).read() == b"hello world"
+    form = presigner.generate_presigned_post(bucket, "form-" + version + "/${filename}", ExpiresIn=60)
+    boundary = "boundary-of-a-form"
+    body = "".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in form["fields"].items()
+    )
+    body += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nform bytes\r\n--{boundary}--\r\n'
+    post = urllib.request.Request(form["url"], body.encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+    assert urllib.request.urlopen(post).status == 204
+    assert s3.get_object(Bucket=bucket, Key="form-" + version + "/f")["Body"].read() == b"form bytes"
 
 keys = [o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, PaginationConfig={"PageSize": 2}) for o in page.get("Contents", [])]
 assert keys == sorted(keys) and "large-copy" in keys, keys
