@@ -32,8 +32,6 @@ export const s3Notes: Readonly<Record<string, string>> = {
   GetBucketPolicy: notSet('404 NoSuchBucketPolicy'),
   DeleteBucketPolicy: nothingToDelete,
   GetBucketPolicyStatus: 'never public',
-  GetBucketLifecycleConfiguration: notSet('404 NoSuchLifecycleConfiguration'),
-  DeleteBucketLifecycle: nothingToDelete,
   GetObjectLockConfiguration: notSet('404 ObjectLockConfigurationNotFoundError'),
   GetBucketReplication: notSet('404 ReplicationConfigurationNotFoundError'),
   DeleteBucketReplication: nothingToDelete,

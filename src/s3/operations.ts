@@ -18,6 +18,11 @@ import {
   putBucketEncryption,
 } from './handlers/bucket-encryption.ts';
 import {
+  deleteBucketLifecycle,
+  getBucketLifecycle,
+  putBucketLifecycle,
+} from './handlers/bucket-lifecycle.ts';
+import {
   deleteBucketTagging,
   getBucketTagging,
   putBucketTagging,
@@ -114,9 +119,9 @@ const rows: readonly Row[] = [
   ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', getBucketTagging],
   ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', putBucketTagging],
   ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', deleteBucketTagging],
-  ['GetBucketLifecycleConfiguration', 'GET', 'bucket', 'lifecycle', 's3:GetLifecycleConfiguration', unsetBucketResource('NoSuchLifecycleConfiguration')],
-  ['PutBucketLifecycleConfiguration', 'PUT', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', no],
-  ['DeleteBucketLifecycle', 'DELETE', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', deleteUnsetBucketResource],
+  ['GetBucketLifecycleConfiguration', 'GET', 'bucket', 'lifecycle', 's3:GetLifecycleConfiguration', getBucketLifecycle],
+  ['PutBucketLifecycleConfiguration', 'PUT', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', putBucketLifecycle],
+  ['DeleteBucketLifecycle', 'DELETE', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', deleteBucketLifecycle],
   ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', getBucketCors],
   ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', putBucketCors],
   ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', deleteBucketCors],

@@ -57,7 +57,8 @@ export function tagSetXml(tags: readonly Tag[]): string {
   return `<TagSet>${items.join('')}</TagSet>`;
 }
 
-function checkTags(tags: readonly Tag[], tagsMax: number): void {
+/** Throws `InvalidTag` unless every tag may be one, and there are at most `tagsMax`. */
+export function checkTags(tags: readonly Tag[], tagsMax: number): void {
   if (tags.length > tagsMax) {
     const what = tagsMax === bucketTagsMax ? 'Bucket' : 'Object';
     throw new S3Error('InvalidTag', `${what} tags cannot be greater than ${tagsMax}`);

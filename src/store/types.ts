@@ -17,11 +17,36 @@ export type CorsRule = {
   readonly maxAgeSeconds?: number;
 };
 
+/** What a lifecycle rule is about: all of it must hold. */
+export type LifecycleFilter = {
+  readonly prefix: string;
+  readonly tags: readonly Tag[];
+  /** Bytes, itself not included. */
+  readonly sizeGreaterThan?: number;
+  readonly sizeLessThan?: number;
+};
+
+export type LifecycleRule = {
+  readonly id: string;
+  readonly isEnabled: boolean;
+  readonly filter: LifecycleFilter;
+  /** How the filter was written, so that it is given back as it came. */
+  readonly filterForm: 'none' | 'prefix' | 'filter' | 'and';
+  /** Of current versions; `lone-marker`: of delete markers that hide nothing. */
+  readonly expiration?:
+    | { readonly kind: 'days'; readonly days: number }
+    | { readonly kind: 'date'; readonly dateMs: number }
+    | { readonly kind: 'lone-marker' };
+  readonly noncurrent?: { readonly days: number; readonly newerVersions?: number };
+  readonly abortUploadDays?: number;
+};
+
 /** What a bucket's sub-resources hold; a missing member is "not configured". */
 export type BucketSettings = {
   readonly encryption?: BucketEncryption;
   readonly tagging?: readonly Tag[];
   readonly cors?: readonly CorsRule[];
+  readonly lifecycle?: readonly LifecycleRule[];
 };
 
 export type BucketInfo = {
