@@ -23,7 +23,8 @@ export const s3Notes: Readonly<Record<string, string>> = {
   CreateBucket: 'object lock, tags and ACLs other than `private`: 501',
   ListObjectVersions: 'every object has the one version `null`',
   GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',
-  PutBucketEncryption: 'SSE-S3 (`AES256`); SSE-KMS: 501',
+  PutBucketEncryption:
+    'SSE-S3 (`AES256`) and SSE-KMS (`aws:kms`), whose key must exist; `aws:kms` without a key id means the default master key',
   GetBucketVersioning: 'always unversioned',
   GetBucketAcl: 'the owner has full control',
   GetObjectAcl: 'the owner has full control',
@@ -50,9 +51,11 @@ export const s3Notes: Readonly<Record<string, string>> = {
   GetObjectRetention: noLock,
   GetObjectLegalHold: noLock,
   CopyObject: 'up to 5 GiB; encryption as for PutObject',
-  UploadPart: 'up to 5 GiB',
+  UploadPart:
+    'up to 5 GiB; SSE-C with the key of the upload; SSE-S3 and SSE-KMS headers were settled when the upload was created',
   UploadPartCopy: 'up to 5 GiB',
-  PutObject: 'up to 5 GiB; SSE-S3; SSE-KMS, SSE-C and object lock headers: 501',
+  PutObject:
+    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; object lock headers: 501',
   DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
 };
 

@@ -4,6 +4,7 @@
 
 import type { BlobReader } from '../store/blob-store.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
+import type { CustomerKeys } from './customer-keys.ts';
 import { findQuery, type S3Target } from './target.ts';
 
 /** Request headers, lower-case names; `x-amz-*` query parameters count as headers of that name. */
@@ -36,6 +37,8 @@ export interface S3Call {
   readonly environment: S3Environment;
   /** Access key of the caller; empty for an anonymous one. */
   readonly accessKey: string;
+  /** The keys that the client brings with this request. They are wiped once the handler is done. */
+  readonly customerKeys: CustomerKeys;
   /** `http://host` or `https://host` as the client sees this server. */
   readonly origin: string;
   /** The object data of the request, verified while it is read. Call it once, after all header checks. */

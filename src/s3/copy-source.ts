@@ -1,6 +1,6 @@
 // The source of CopyObject and UploadPartCopy: found, its conditions checked, its bytes read.
 
-import type { ObjectBody, OpenedObject } from '../store/types.ts';
+import type { ObjectBody, ObjectInfo, OpenedObject } from '../store/types.ts';
 import type { S3Call } from './call.ts';
 import { checkCopySourceConditions } from './conditions.ts';
 import { invalidArgument, S3Error } from './errors.ts';
@@ -34,11 +34,22 @@ export function parseCopySource(header: string): CopySource {
   return { bucket, key, ...(query === undefined ? {} : { versionId: checkVersionId(query) }) };
 }
 
-/** Opens the source and checks the `x-amz-copy-source-if-…` headers. No key is asked for yet. */
-export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedObject> {
-  const object = await call.store.openObject({ ...source, willRead: true });
+export type OpenedSource = {
+  readonly object: OpenedObject;
+  /** What is known of it without its key. */
+  readonly found: ObjectInfo;
+};
+
+/**
+ * Opens the source with the key that the request brings for it, and checks the `x-amz-copy-source-if-…`
+ * headers. The key service is not asked yet.
+ */
+export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedSource> {
+  const key = call.customerKeys.ofCopySource();
+  const found = await call.store.openObject({ ...source, willRead: true });
+  const object = found.unlock(key?.clientKey);
   checkCopySourceConditions(call.headers, object.info);
-  return object;
+  return { object, found: found.info };
 }
 
 /** Runs `action` with the bytes of an opened source and frees them afterwards, whatever happens. */

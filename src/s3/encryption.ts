@@ -1,13 +1,23 @@
 // Encryption headers: what a request asks for, what is refused, what a response shows. A header that
-// asks for protection is honoured or refused, never ignored. SSE-KMS and SSE-C are not served yet and
-// answer NotImplemented wherever they are asked for.
+// asks for protection is honoured or refused, never ignored; a response says what is stored, not what was
+// asked for.
 
-import { requestedEncryption, sseHeaderNames, sseKmsMethod, sseS3Method } from '../sse/headers.ts';
+import { encodeContext } from '../sse/context.ts';
+import {
+  parseSseKmsHeaders,
+  requestedEncryption,
+  sseCAlgorithm,
+  sseHeaderNames,
+  sseKmsMethod,
+  sseS3Method,
+} from '../sse/headers.ts';
+import { SseError } from '../sse/sse-error.ts';
 import type { EncryptionRequest, ObjectEncryption } from '../store/types.ts';
 import type { ReplyHeaders, S3Call, S3Headers } from './call.ts';
 import { invalidArgument, noKmsText, S3Error } from './errors.ts';
 
 const { method: sseHeader, keyId: keyIdHeader, context: contextHeader } = sseHeaderNames;
+const { customerAlgorithm, customerKeyMd5 } = sseHeaderNames;
 const bucketKeyHeader = 'x-amz-server-side-encryption-bucket-key-enabled';
 
 const methodText =
@@ -17,27 +27,57 @@ const incompatibleText =
 
 /**
  * The encryption that a write asks for (PutObject, CopyObject, CreateMultipartUpload). Throws `S3Error`
- * for contradictions and unknown algorithms, and `NotImplemented` for what is not served: SSE-KMS, SSE-C,
- * and any encryption when the store has no key service.
+ * for contradictions, malformed values and unknown algorithms, and `NotImplemented` for what needs a key
+ * service when the store has none.
  */
-export function encryptionOfWrite(call: S3Call): EncryptionRequest {
+export function encryptionOfWrite(
+  call: S3Call,
+  options: { readonly isCopy?: boolean } = {},
+): EncryptionRequest {
   const { headers } = call;
-  const algorithm = headers[sseHeader];
-  if (algorithm === undefined) {
-    refuseKmsHeadersAlone(headers);
-    if (asksForCustomerKey(headers)) throw customerKeyNotServed();
-    return 'default';
-  }
-  checkAlgorithm(headers, algorithm);
   const { sseC, sseCCopySource } = requestedEncryption(headers);
-  if (sseC) throw invalidArgument(sseHeader, algorithm, incompatibleText);
-  if (algorithm !== sseS3Method) throw kmsNotServed();
-  if (sseCCopySource) throw customerKeyNotServed();
+  const algorithm = headers[sseHeader];
+  if (algorithm === undefined) refuseKmsHeadersAlone(headers);
+  else checkAlgorithm(headers, algorithm);
+  if (algorithm !== undefined && sseC)
+    throw invalidArgument(sseHeader, algorithm, incompatibleText);
+  if (sseCCopySource && options.isCopy !== true) throw copySourceKeyMisplaced();
+  const customer = call.customerKeys.ofObject();
+  if (customer !== undefined) return { kind: 'sse-c', clientKey: customer.clientKey };
+  if (algorithm === undefined) return { kind: 'default' };
+  const request = algorithm === sseS3Method ? ({ kind: 'sse-s3' } as const) : kmsRequest(headers);
   if (!call.store.hasKms) throw new S3Error('NotImplemented', noKmsText);
-  return 'sse-s3';
+  if (request.kind === 'sse-kms' && request.keyId === undefined) requireDefaultKey(call);
+  return request;
 }
 
-/** GET and HEAD take no SSE-S3 or SSE-KMS header at all, and no customer key yet. */
+function kmsRequest(headers: S3Headers): EncryptionRequest & { readonly kind: 'sse-kms' } {
+  if (headers[sseHeader] !== sseKmsMethod) throw dsseNotServed();
+  try {
+    const { context } = parseSseKmsHeaders(headers);
+    const keyId = headers[keyIdHeader] ?? '';
+    return {
+      kind: 'sse-kms',
+      ...(keyId === '' ? {} : { keyId }),
+      ...(context === undefined ? {} : { context }),
+    };
+  } catch (cause) {
+    if (!(cause instanceof SseError)) throw cause;
+    if (cause.code === 'kms-key-id') {
+      const text = 'The specified KMS KeyID contains unsupported characters';
+      throw new S3Error('InvalidRequest', text, { cause });
+    }
+    const name = cause.code === 'kms-context' ? contextHeader : sseHeader;
+    throw new S3Error('InvalidArgument', cause.message, { details: { ArgumentName: name }, cause });
+  }
+}
+
+function requireDefaultKey(call: S3Call): void {
+  if (call.store.defaultKeyName !== '') return;
+  throw invalidArgument(keyIdHeader, '', 'No key id was given and no default key is configured.');
+}
+
+/** GET and HEAD take no SSE-S3 or SSE-KMS header at all, and no key of a copy source. */
 export function refuseEncryptionOfRead(headers: S3Headers): void {
   for (const name of [sseHeader, keyIdHeader, contextHeader, bucketKeyHeader]) {
     const value = headers[name];
@@ -45,28 +85,13 @@ export function refuseEncryptionOfRead(headers: S3Headers): void {
       throw invalidArgument(name, value, `${name} is not applicable to a read of an object`);
     }
   }
-  if (asksForCustomerKey(headers)) {
-    throw customerKeyNotServed();
-  }
+  if (requestedEncryption(headers).sseCCopySource) throw copySourceKeyMisplaced();
 }
 
 /**
- * The parts of an upload and its completion: the encryption was fixed when the upload was created, so
- * `AES256` changes nothing (see `refuseEncryptionOfPlainUpload`); anything else is refused.
- */
-export function refuseEncryptionOfPart(headers: S3Headers): void {
-  if (asksForCustomerKey(headers)) {
-    throw customerKeyNotServed();
-  }
-  const algorithm = headers[sseHeader];
-  if (algorithm === undefined) return refuseKmsHeadersAlone(headers);
-  checkAlgorithm(headers, algorithm);
-  if (algorithm !== sseS3Method) throw kmsNotServed();
-}
-
-/**
- * `AES256` on a part or a completion is a promise that only an encrypted upload keeps. Throws
- * `InvalidRequest` for one that is not.
+ * The parts of an upload and its completion: the encryption was fixed when the upload was created, so the
+ * headers of SSE-S3 and SSE-KMS change nothing there. They are a promise all the same, which only an encrypted
+ * upload keeps. Throws `InvalidRequest` for one that is not.
  */
 export function refuseEncryptionOfPlainUpload(
   headers: S3Headers,
@@ -79,22 +104,41 @@ export function refuseEncryptionOfPlainUpload(
   );
 }
 
-/** Whether a request names an encryption method. */
+/** Whether a request names an encryption method or a key of the key service. */
 export function asksForEncryption(headers: S3Headers): boolean {
-  return headers[sseHeader] !== undefined;
+  const names = [sseHeader, keyIdHeader, contextHeader];
+  return names.some((name) => headers[name] !== undefined);
 }
 
-/** Appends the response headers that show how an object or upload is encrypted. */
+/** Refuses the key of a copy source where nothing is copied. Throws `InvalidArgument`. */
+export function refuseCopySourceKey(headers: S3Headers): void {
+  if (requestedEncryption(headers).sseCCopySource) throw copySourceKeyMisplaced();
+}
+
+/**
+ * Appends the response headers that show how an object or upload is encrypted. Those of SSE-C echo what the
+ * request sent. The context is shown where `hasContext` says so.
+ */
 export function addEncryptionHeaders(
   headers: ReplyHeaders,
   encryption: ObjectEncryption | undefined,
+  how: { readonly call: S3Call; readonly hasContext: boolean },
 ): void {
-  if (encryption !== undefined) headers.push(sseHeader, sseS3Method);
-}
-
-function asksForCustomerKey(headers: S3Headers): boolean {
-  const { sseC, sseCCopySource } = requestedEncryption(headers);
-  return sseC || sseCCopySource;
+  if (encryption === undefined) return;
+  if (encryption.kind === 'sse-c') {
+    headers.push(customerAlgorithm, sseCAlgorithm);
+    const keyMd5 = how.call.customerKeys.ofObject()?.keyMd5;
+    if (keyMd5 !== undefined) headers.push(customerKeyMd5, keyMd5);
+    return;
+  }
+  if (encryption.kind === 'sse-s3') {
+    headers.push(sseHeader, sseS3Method);
+    return;
+  }
+  headers.push(sseHeader, sseKmsMethod, keyIdHeader, encryption.keyId);
+  if (encryption.context !== undefined && how.hasContext) {
+    headers.push(contextHeader, encodeContext(encryption.context).toString('base64'));
+  }
 }
 
 function refuseKmsHeadersAlone(headers: S3Headers): void {
@@ -116,16 +160,17 @@ function checkAlgorithm(headers: S3Headers, algorithm: string): void {
   refuseKmsHeadersAlone(headers);
 }
 
-function kmsNotServed(): S3Error {
+function dsseNotServed(): S3Error {
   return new S3Error(
     'NotImplemented',
-    'Server side encryption with aws:kms is not implemented; use AES256',
+    'Server side encryption with aws:kms:dsse is not implemented; use aws:kms',
   );
 }
 
-function customerKeyNotServed(): S3Error {
+function copySourceKeyMisplaced(): S3Error {
   return new S3Error(
-    'NotImplemented',
-    'Server side encryption with customer provided keys is not implemented; use AES256',
+    'InvalidArgument',
+    'The key of a copy source only goes with a request that copies an object.',
+    { details: { ArgumentName: sseHeaderNames.copySourceAlgorithm } },
   );
 }

@@ -37,9 +37,9 @@ void test('errors of the key service name the key and nothing else', () => {
   assert.ok(!disabled.message.includes('inner text'));
   assert.equal(
     shown(new KmsError('key-not-found', '', { keyName: 'k' })).line,
-    '404 kms:KeyNotFound',
+    '400 KMS.NotFoundException',
   );
-  assert.equal(shown(new KmsError('not-authorized', '')).line, '403 kms:NotAuthorized');
+  assert.equal(shown(new KmsError('not-authorized', '')).line, '403 AccessDenied');
   assert.equal(shown(new KmsError('unreachable', '')).line, '503 ServiceUnavailable');
   const unreachable = shown(new KmsError('unreachable', ''));
   assert.equal(unreachable.headers['retry-after'], '5');

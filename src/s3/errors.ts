@@ -73,6 +73,7 @@ export const s3Errors = {
   InvalidTokenId: [403, 'The security token included in the request is invalid'],
   InvalidURI: [400, "Couldn't parse the specified URI."],
   'KMS.DisabledException': [400, 'The master key is disabled.'],
+  'KMS.NotFoundException': [400, 'The master key does not exist.'],
   KeyTooLongError: [400, 'Your key is too long'],
   MalformedACLError: [
     400,
@@ -157,8 +158,6 @@ export const s3Errors = {
     'Storage backend has reached its minimum free drive threshold. Please delete a few objects to proceed.',
   ],
   'kms:InvalidCiphertextException': [400, 'The sealed key of the object cannot be opened.'],
-  'kms:KeyNotFound': [404, 'The master key does not exist.'],
-  'kms:NotAuthorized': [403, 'The key service does not allow this store to use the master key.'],
 } as const satisfies Readonly<Record<string, readonly [number, string]>>;
 
 export type S3ErrorCode = keyof typeof s3Errors;
@@ -250,10 +249,10 @@ function fromStoreError(error: StoreError): S3Error {
 }
 
 const kmsCodes: Readonly<Record<KmsErrorCode, S3ErrorCode>> = {
-  'key-not-found': 'kms:KeyNotFound',
+  'key-not-found': 'KMS.NotFoundException',
   'key-exists': 'InvalidRequest',
   'key-disabled': 'KMS.DisabledException',
-  'not-authorized': 'kms:NotAuthorized',
+  'not-authorized': 'AccessDenied',
   'invalid-ciphertext': 'kms:InvalidCiphertextException',
   'invalid-key-name': 'InvalidArgument',
   'not-supported': 'NotImplemented',

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Log } from '../base/log.ts';
 import { authorize } from '../iam/authorize.ts';
 import type { Identity } from '../iam/identity.ts';
@@ -13,6 +14,7 @@ import type { ObjectStore } from '../store/types.ts';
 import { refuseReservedHeaders } from './attributes.ts';
 import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
 import type { Reply, S3Environment, S3Owner } from './call.ts';
+import { refuseKeysInClear } from './customer-keys.ts';
 import { invalidArgument, S3Error, toS3Error } from './errors.ts';
 import { awaitsContinue, HttpCall } from './http-call.ts';
 import { openFormCall } from './form-call.ts';
@@ -52,6 +54,8 @@ export type S3HandlerDeps = {
   readonly domains?: readonly string[];
   readonly owner?: S3Owner;
   readonly autoEncryption?: boolean;
+  /** Takes keys of SSE-C over plain HTTP too. */
+  readonly allowsKeysInClear?: boolean;
   readonly serverName?: string;
   readonly log: Log;
   readonly limits?: Partial<S3Limits>;
@@ -175,6 +179,8 @@ class S3Listener {
       exchange.corsHeaders = await findCorsHeaders(request, target, store);
     }
     const authentication = await this.#authenticate(request, target, operationOf(route), store);
+    const isSecure = request.socket instanceof TLSSocket;
+    refuseKeysInClear(authentication.headers, isSecure || this.#deps.allowsKeysInClear === true);
     if (authentication.hoisted.has(copySource)) route = findRoute(method, target, true);
     if (authentication.method !== 'presigned') refuseHeadersInQuery(target);
     const operation = operationOf(route);
@@ -190,16 +196,19 @@ class S3Listener {
     if (operation.handler === 'not-implemented') {
       throw notImplemented(operation);
     }
-    return operation.handler(
-      new HttpCall({
-        exchange,
-        target,
-        authentication,
-        store,
-        environment: this.#environment,
-        stallMs: this.#stallMs,
-      }),
-    );
+    const call = new HttpCall({
+      exchange,
+      target,
+      authentication,
+      store,
+      environment: this.#environment,
+      stallMs: this.#stallMs,
+    });
+    try {
+      return await operation.handler(call);
+    } finally {
+      call.customerKeys.wipe();
+    }
   }
 
   async #answerForm(

@@ -9,6 +9,7 @@ import type { Authentication } from './authenticate.ts';
 import { openBody, readBodyInput, readVerifiedBody } from './body.ts';
 import type { DocumentOptions, S3Call, S3Environment, S3Headers } from './call.ts';
 import { checksumHeaderNames } from './checksum-headers.ts';
+import { CustomerKeys } from './customer-keys.ts';
 import { S3Error } from './errors.ts';
 import type { Exchange } from './respond.ts';
 import type { S3Target } from './target.ts';
@@ -34,12 +35,14 @@ export class HttpCall implements S3Call {
   readonly store: ObjectStore;
   readonly environment: S3Environment;
   readonly accessKey: string;
+  readonly customerKeys: CustomerKeys;
   readonly #parts: CallParts;
 
   constructor(parts: CallParts) {
     this.#parts = parts;
     this.target = parts.target;
     this.headers = parts.authentication.headers;
+    this.customerKeys = new CustomerKeys(this.headers);
     this.method = parts.exchange.request.method ?? '';
     this.store = parts.store;
     this.environment = parts.environment;

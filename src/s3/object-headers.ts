@@ -39,7 +39,7 @@ export function objectHeaders(call: S3Call, info: ObjectInfo): ReplyHeaders {
   for (const name in userMetadata) headers.push(`x-amz-meta-${name}`, userMetadata[name] ?? '');
   if (tagging !== '') headers.push('x-amz-tagging-count', String(parseTagging(tagging).length));
   if (storageClass !== 'STANDARD') headers.push('x-amz-storage-class', storageClass);
-  addEncryptionHeaders(headers, info.encryption);
+  addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return headers;
 }
 

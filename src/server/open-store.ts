@@ -164,6 +164,7 @@ export function createS3Edge({ opened, settings, log, metrics }: S3EdgeDeps): Re
     region: settings.region,
     domains: settings.domains,
     autoEncryption: settings.isAutoEncryption,
+    allowsKeysInClear: settings.allowsKeysInClear,
     log,
     observe: ({ operation, status, durationMs }) =>
       metrics.countRequest(operation ?? 'unknown', status, durationMs / 1000),

@@ -138,6 +138,13 @@ export const settings: readonly Setting[] = [
     help: 'Encrypt every new object with SSE-S3 that no header and no bucket default asks to encrypt.',
   },
   {
+    name: 'COFFER_SSE_C_OVER_HTTP',
+    group: 'Encryption',
+    type: 'boolean',
+    default: 'off',
+    help: 'Accept keys of clients (SSE-C) over plain HTTP, where others can read them: for tests, or behind a proxy that ends TLS.',
+  },
+  {
     name: 'MINIO_ADDRESS',
     group: 'Service',
     type: 'text',
@@ -232,6 +239,8 @@ export type ServerSettings = {
   readonly env: Readonly<Record<string, string>>;
   readonly rootCredentials: RootCredentials | undefined;
   readonly isAutoEncryption: boolean;
+  /** Keys of SSE-C are taken over plain HTTP too. */
+  readonly allowsKeysInClear: boolean;
   /** Empty: any. */
   readonly region: string;
   readonly domains: readonly string[];
@@ -266,6 +275,7 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
     env,
     rootCredentials: parseRootCredentials(env),
     isAutoEncryption: parseKmsBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
+    allowsKeysInClear: parseKmsBoolean(text('COFFER_SSE_C_OVER_HTTP')),
     region: text('MINIO_SITE_REGION') || text('MINIO_REGION') || text('MINIO_REGION_NAME'),
     domains: parseList(text('MINIO_DOMAIN')),
     metricsAccess: text('MINIO_PROMETHEUS_AUTH_TYPE') === 'public' ? 'public' : 'jwt',

@@ -18,18 +18,19 @@ export type BucketEncryptionDefault =
   | { readonly algorithm: 'AES256' }
   | {
       readonly algorithm: 'aws:kms';
-      /** As it was sent, to be given back. */
+      /** As it was sent, to be given back; empty means the default master key. */
       readonly keyId: string;
-      /** The master key it means. */
+      /** The master key it means; empty for the default one. */
       readonly keyName: string;
     };
 
 /**
  * The default that the rules state. Throws `SseError` with one of the `rule-` codes; its text is
- * the reason for the client.
+ * the reason for the client. Without a default master key `aws:kms` needs a key id.
  */
 export function checkBucketEncryption(
   rules: readonly BucketEncryptionRule[],
+  options: { readonly hasDefaultKey?: boolean } = {},
 ): BucketEncryptionDefault {
   if (!rules.every((rule) => rule.algorithm === 'AES256' || rule.algorithm === 'aws:kms')) {
     throw new SseError('rule-algorithm');
@@ -41,7 +42,7 @@ export function checkBucketEncryption(
     if (keyId !== '') throw new SseError('rule-key-id-not-allowed');
     return { algorithm: 'AES256' };
   }
-  if (keyId === '') throw new SseError('rule-key-id-missing');
+  if (keyId === '' && options.hasDefaultKey !== true) throw new SseError('rule-key-id-missing');
   if (keyId.startsWith(' ') || keyId.endsWith(' ')) throw new SseError('rule-key-id-invalid');
   return { algorithm, keyId, keyName: keyNameOf(keyId) };
 }

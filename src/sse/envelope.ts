@@ -43,7 +43,12 @@ export type SseS3Envelope = SealedObjectKey & SealedDataKey;
 /**
  * The same for SSE-KMS; `context` is the client's, without the entry that we add for the object.
  */
-export type SseKmsEnvelope = SealedObjectKey & SealedDataKey & { readonly context?: KmsContext };
+export type SseKmsEnvelope = SealedObjectKey &
+  SealedDataKey & {
+    /** The key id as the client wrote it; absent when it named none. */
+    readonly keyId?: string;
+    readonly context?: KmsContext;
+  };
 
 /** What is stored with an SSE-C object. The client's key is not in it. */
 export type SseCEnvelope = SealedObjectKey;

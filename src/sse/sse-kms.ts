@@ -19,15 +19,28 @@ export type { SseKmsEnvelope } from './envelope.ts';
  * What a request or a bucket default asks for. No key name, or an empty one, means the store's
  * default master key.
  */
-export type SseKmsRequest = { readonly keyName?: string; readonly context?: KmsContext };
+export type SseKmsRequest = {
+  readonly keyName?: string;
+  /** As the client wrote it, to be given back. */
+  readonly keyId?: string;
+  readonly context?: KmsContext;
+};
 
 const arnPrefix = 'arn:aws:kms:';
+const fullArn = /^arn:aws(?:-[a-z]+)*:kms:[^:]*:[^:]*:(?:key|alias)\/(.*)$/s;
+const aliasPrefix = 'alias/';
+/** The key that AWS makes by itself: here, the default master key. */
+const managedAlias = 'aws/s3';
 
 /**
- * The master key's name in a key id as clients write it: a leading `arn:aws:kms:` is dropped, once.
+ * The master key's name in a key id as clients write it: the name, `alias/NAME`, either behind
+ * `arn:aws:kms:`, or an ARN with region and account. Empty for `alias/aws/s3`, the default key.
  */
 export function keyNameOf(keyId: string): string {
-  return keyId.startsWith(arnPrefix) ? keyId.slice(arnPrefix.length) : keyId;
+  const inArn = fullArn.exec(keyId)?.[1];
+  const short = keyId.startsWith(arnPrefix) ? keyId.slice(arnPrefix.length) : keyId;
+  const name = inArn ?? (short.startsWith(aliasPrefix) ? short.slice(aliasPrefix.length) : short);
+  return name === managedAlias ? '' : name;
 }
 
 /** The key id as clients see it. */
@@ -57,7 +70,10 @@ export async function createSseKmsKey(
     createObjectKey(externalKey, 'SSE-KMS', place),
   );
   const { keyName, ciphertext: sealedDataKey } = dataKey;
-  const stored = Object.keys(context).length > 0 ? { context } : {};
+  const stored = {
+    ...(request.keyId ? { keyId: request.keyId } : {}),
+    ...(Object.keys(context).length > 0 ? { context } : {}),
+  };
   return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...stored } };
 }
 

@@ -2,7 +2,7 @@
 // bodies stay in memory, to be committed together with their record; larger ones stream into a blob with
 // bounded memory. Whatever does not agree with what the client announced leaves nothing behind.
 
-import { createHash, type Hash, timingSafeEqual } from 'node:crypto';
+import { createHash, type Hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type ChecksumState, checksumBytes, createChecksum } from '../base/checksums.ts';
 import { createDataNonce, sealData, sealDataStream, sealedDataSize } from '../sse/object-data.ts';
 import { blobEntry } from './keys.ts';
@@ -12,7 +12,7 @@ import { type BodyChecksum, type BodyInput, type Checksum, StoreError } from './
 
 export type BodyResult = StoredBytes & {
   readonly sizeBytes: number;
-  /** Hex MD5 of the plaintext. */
+  /** Hex MD5 of the plaintext, or 32 random digits where that must not be told. */
   readonly etag: string;
   readonly checksum: Checksum | undefined;
   /** The nonce of the sealed stream; undefined when it is not sealed. */
@@ -25,6 +25,8 @@ type Target = {
   /** The key of the stream when it is encrypted; may still be on its way. Wiped by its maker. */
   readonly dataKey: Promise<Uint8Array> | undefined;
   readonly sizeBytesMax: number;
+  /** The ETag is random, so the MD5 is only computed where there is one to check. */
+  readonly hasSecretEtag?: boolean;
 };
 
 /**
@@ -37,7 +39,7 @@ export async function takeBody(
   input: BodyInput,
   target: Target,
 ): Promise<BodyResult> {
-  const digests = new Digests(input, target.sizeBytesMax);
+  const digests = new Digests(input, target);
   if (input.body instanceof Uint8Array) {
     digests.update(input.body);
     digests.finish();
@@ -166,15 +168,18 @@ async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 class Digests {
   readonly #input: BodyInput;
   readonly #sizeBytesMax: number;
-  readonly #md5: Hash = createHash('md5');
+  readonly #md5: Hash | undefined;
+  readonly #hasSecretEtag: boolean;
   readonly #checksum: ChecksumState | undefined;
   #sizeBytes = 0;
   #result: { sizeBytes: number; etag: string; checksum: Checksum | undefined } | undefined;
 
-  constructor(input: BodyInput, sizeBytesMax: number) {
+  constructor(input: BodyInput, { sizeBytesMax, hasSecretEtag = false }: Target) {
     if ((input.sizeBytes ?? 0) > sizeBytesMax) throw tooLarge(sizeBytesMax);
     this.#input = input;
     this.#sizeBytesMax = sizeBytesMax;
+    this.#hasSecretEtag = hasSecretEtag;
+    if (!hasSecretEtag || input.contentMd5) this.#md5 = createHash('md5');
     if (input.checksum) this.#checksum = createChecksum(input.checksum.algorithm);
   }
 
@@ -183,7 +188,7 @@ class Digests {
     const { sizeBytes } = this.#input;
     if (sizeBytes !== undefined && this.#sizeBytes > sizeBytes) throw wrongSize();
     if (this.#sizeBytes > this.#sizeBytesMax) throw tooLarge(this.#sizeBytesMax);
-    this.#md5.update(chunk);
+    this.#md5?.update(chunk);
     this.#checksum?.update(chunk);
   }
 
@@ -191,8 +196,8 @@ class Digests {
   finish(): void {
     const { sizeBytes, contentMd5, checksum } = this.#input;
     if (sizeBytes !== undefined && this.#sizeBytes !== sizeBytes) throw wrongSize();
-    const md5 = this.#md5.digest();
-    if (contentMd5 && !isSame(md5, contentMd5)) {
+    const md5 = this.#md5?.digest();
+    if (contentMd5 && !(md5 && isSame(md5, contentMd5))) {
       throw new StoreError(
         'BadDigest',
         'The Content-MD5 you specified did not match what we received.',
@@ -200,7 +205,7 @@ class Digests {
     }
     this.#result = {
       sizeBytes: this.#sizeBytes,
-      etag: md5.toString('hex'),
+      etag: (md5 && !this.#hasSecretEtag ? md5 : randomBytes(16)).toString('hex'),
       checksum: checksum && this.#finishChecksum(checksum),
     };
   }

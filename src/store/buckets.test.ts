@@ -77,7 +77,7 @@ withStore('a bucket made again does not show what the old one held', async ({ st
     bucket: 'bucket',
     key: 'key',
     attributes: { headers: {}, userMetadata: {}, tagging: '', storageClass: 'STANDARD' },
-    encryption: 'default',
+    encryption: { kind: 'default' },
     owner: 'o',
   });
   await store.deleteBucket('bucket');

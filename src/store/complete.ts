@@ -1,12 +1,19 @@
 // Completing an upload: see `multipart.ts` for the story. A call that succeeded is remembered for a day, so that
 // a client that missed the answer may ask again.
 
-import { assertPartOrder, completeFrom, selectParts } from './complete-checks.ts';
+import {
+  assertPartOrder,
+  type CompletedObject,
+  completeFrom,
+  selectParts,
+} from './complete-checks.ts';
 import { type Change, commitCurrent } from './current.ts';
 import { completedEntry, garbageEntry, partsEntry, partsRange } from './keys.ts';
 import type { KvCheck } from './kv.ts';
-import { findUpload, type LoadedUpload, noSuchUpload } from './multipart.ts';
+import { findUpload, type LoadedUpload, noSuchUpload, openUploadOek } from './multipart.ts';
+import { assertNoClientKey } from './object-encryption.ts';
 import { nullVersionId, wholeSeconds } from './objects.ts';
+import { unlockRecord } from './reading.ts';
 import {
   decodeObject,
   decodePart,
@@ -16,7 +23,9 @@ import {
   type ObjectRecord,
   type PartRecord,
   toObjectInfo,
+  type UploadRecord,
 } from './records.ts';
+import { sealChecksum, unsealPart } from './sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import type { CompleteUploadInput, ObjectInfo } from './types.ts';
 import { dropUploadParts } from './upload-parts.ts';
@@ -50,7 +59,14 @@ export async function completeUpload(
   await dropUploadParts(context, place).catch((error: unknown) => {
     context.log.warn('unused parts of an upload are left to the sweep', { error });
   });
-  return toObjectInfo(input.bucket, input.key, made);
+  return shownOf(input, made);
+}
+
+/** What the caller sees of the object: all of it, when they brought the key. */
+function shownOf(input: CompleteUploadInput, record: ObjectRecord): ObjectInfo {
+  const { bucket, key, clientKey } = input;
+  const shown = clientKey === undefined ? record : unlockRecord({ bucket, key }, record, clientKey);
+  return toObjectInfo(bucket, key, shown);
 }
 
 /** The outcome of an earlier call. Throws `NoSuchUpload` when there was none. */
@@ -58,7 +74,7 @@ async function answerAgain(context: StoreContext, input: CompleteUploadInput): P
   const { place } = await findUpload(context, input);
   const entry = await context.kv.get(completedEntry(place));
   if (!entry) throw noSuchUpload(input);
-  return toObjectInfo(input.bucket, input.key, decodeObject(entry.value));
+  return shownOf(input, decodeObject(entry.value));
 }
 
 async function planCompletion(
@@ -69,7 +85,7 @@ async function planCompletion(
   const stored = await loadParts(context, upload);
   const byNumber = new Map([...stored].map(([number, { part }]) => [number, part]));
   const parts = selectParts(input, byNumber);
-  const completed = completeFrom(upload.record, input, parts);
+  const completed = completeWithKey(upload.record, input, parts);
   const { attributes, owner, envelope } = upload.record;
   const nowMs = context.now();
   const record: ObjectRecord = {
@@ -80,11 +96,45 @@ async function planCompletion(
     attributes,
     owner,
     ...(envelope ? { envelope } : {}),
-    ...(completed.checksum ? { checksum: completed.checksum } : {}),
+    ...completed.checksums,
     parts,
     partsId: context.createId(),
   };
   return { record, change: { record, ...describe(context, upload, { record, stored }) } };
+}
+
+type Completed = Omit<CompletedObject, 'checksum'> & {
+  readonly checksums: Pick<ObjectRecord, 'checksum' | 'sealedChecksum'>;
+};
+
+/**
+ * What follows from the parts. The checksums of an SSE-C upload are sealed, so they are checked and combined
+ * with the client's key. Throws `InvalidRequest` when that key is needed and missing, or is another one.
+ */
+function completeWithKey(
+  upload: UploadRecord,
+  input: CompleteUploadInput,
+  parts: readonly PartRecord[],
+): Completed {
+  const { envelope } = upload;
+  const { clientKey } = input;
+  if (envelope?.kind !== 'sse-c') assertNoClientKey(clientKey);
+  const hasChecksums = upload.checksum !== undefined || parts.some((part) => part.sealedChecksum);
+  if (envelope?.kind !== 'sse-c' || (clientKey === undefined && !hasChecksums)) {
+    const { checksum, ...completed } = completeFrom(upload, input, parts);
+    return { ...completed, checksums: checksum ? { checksum } : {} };
+  }
+  const oek = openUploadOek(input, envelope, clientKey);
+  try {
+    const opened = parts.map((part) => unsealPart(oek, part));
+    const { checksum, ...completed } = completeFrom(upload, input, opened);
+    return {
+      ...completed,
+      checksums: checksum ? { sealedChecksum: sealChecksum(oek, checksum) } : {},
+    };
+  } finally {
+    oek.fill(0);
+  }
 }
 
 /** The parts' entries go, their bytes stay with the object; what is left over is the sweep's. */

@@ -5,6 +5,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type LoadedBucket, loadBucketForWrite } from './buckets.ts';
 import { assertConditions } from './conditions.ts';
+import { defaultOf } from './encryption-default.ts';
+import { masterKeysOf } from './envelopes.ts';
 import {
   blobEntry,
   currentEntry,
@@ -91,7 +93,7 @@ export async function commitCurrent(
     assertConditions(place.key, current.record, conditions);
     const change = await plan(current.record);
     if (!change) return;
-    if (change.record && !change.record.envelope) assertStillPlain(place.bucket, bucket);
+    if (change.record && !change.record.envelope) assertStillPlain(place.bucket, bucket, place.key);
     const commit = describe(context, place, current, change);
     const checks = [bucket.check, current.check, ...(change.checks ?? [])];
     if ((await context.kv.commit({ ...commit, checks })) === 'committed') return;
@@ -106,9 +108,9 @@ export async function commitCurrent(
  * What was received in clear must not appear after the bucket's default encryption was turned on. Throws
  * `StorageUnavailable`: the client tries again, and then it is encrypted.
  */
-export function assertStillPlain(atStart: LoadedBucket, now: LoadedBucket): void {
-  const wasEncrypting = atStart.record.settings.encryption !== undefined;
-  if (wasEncrypting || now.record.settings.encryption === undefined) return;
+export function assertStillPlain(atStart: LoadedBucket, now: LoadedBucket, key: string): void {
+  const wasEncrypting = defaultOf(atStart.record.settings, key) !== undefined;
+  if (wasEncrypting || defaultOf(now.record.settings, key) === undefined) return;
   throw new StoreError(
     'StorageUnavailable',
     'the encryption of the bucket was turned on while the object was being received',
@@ -159,18 +161,22 @@ function describeIndex(
   after: ObjectRecord | undefined,
   commit: { puts: KvPut[]; deletes: Uint8Array[] },
 ): void {
-  const entryOf = (record: ObjectRecord | undefined): Buffer | undefined =>
-    record?.envelope &&
-    protectsEntry({
-      keyName: record.envelope.keyName,
-      bucketId: place.bucket.record.id,
-      name: place.name,
-      versionId: record.versionId,
-    });
-  const old = entryOf(before);
-  const fresh = entryOf(after);
-  if (fresh && after) commit.puts.push({ entryKey: fresh, value: encodeSize(after.sizeBytes) });
-  if (old && !fresh?.equals(old)) commit.deletes.push(old);
+  const entriesOf = (record: ObjectRecord | undefined): Buffer[] =>
+    (record?.envelope ? masterKeysOf(record.envelope) : []).map((keyName) =>
+      protectsEntry({
+        keyName,
+        bucketId: place.bucket.record.id,
+        name: place.name,
+        versionId: record?.versionId ?? '',
+      }),
+    );
+  const fresh = entriesOf(after);
+  for (const entryKey of fresh) {
+    commit.puts.push({ entryKey, value: encodeSize(after?.sizeBytes ?? 0) });
+  }
+  for (const old of entriesOf(before)) {
+    if (!fresh.some((entryKey) => entryKey.equals(old))) commit.deletes.push(old);
+  }
 }
 
 /**

@@ -53,7 +53,7 @@ async function create(
     bucket: 'bucket',
     key: 'key',
     attributes: plainAttributes,
-    encryption: 'default',
+    encryption: { kind: 'default' },
     owner: 'owner',
     ...more,
   });
@@ -83,7 +83,8 @@ function etagOf(parts: readonly Buffer[]): string {
 withStore('parts in any order and of any size become one object', async (opened) => {
   const { store, kms, kv, rawKv, blobs, clock } = opened;
   const before = await dumpKv(rawKv);
-  for (const encryption of ['default', 'sse-s3'] as const) {
+  for (const kind of ['default', 'sse-s3'] as const) {
+    const encryption = { kind };
     kms.calls.generate = 0;
     kms.calls.decrypt = 0;
     const bodies = [minBytes + 1, minBytes + 65_536, 1000].map((size) => randomBytes(size));
@@ -98,7 +99,7 @@ withStore('parts in any order and of any size become one object', async (opened)
         bodies[index] ?? Buffer.alloc(0),
       );
     }
-    const isEncrypted = encryption === 'sse-s3';
+    const isEncrypted = kind === 'sse-s3';
     assert.deepEqual(
       kms.calls,
       isEncrypted ? { generate: 1, decrypt: 3 } : { generate: 0, decrypt: 0 },
@@ -106,7 +107,10 @@ withStore('parts in any order and of any size become one object', async (opened)
     const info = await store.completeUpload({ ...ref, parts: infos.map(listed) });
     assert.equal(info.etag, etagOf(bodies));
     assert.deepEqual(info.parts, infos);
-    assert.equal(info.encryption?.keyName, isEncrypted ? 'test-key' : undefined);
+    assert.deepEqual(
+      info.encryption,
+      isEncrypted ? { kind: 'sse-s3', keyName: 'test-key' } : undefined,
+    );
     const whole = Buffer.concat(bodies);
     assert.equal(info.sizeBytes, whole.length);
     assert.ok(whole.equals(await get(store, 'key')));
@@ -156,7 +160,7 @@ withStore(
   'a part uploaded again replaces the first, and parts not listed are dropped',
   async (opened) => {
     const { store, blobs, clock } = opened;
-    const ref = await create(opened, { encryption: 'sse-s3' });
+    const ref = await create(opened, { encryption: { kind: 'sse-s3' } });
     const first = await putPart(opened, ref, 1, randomBytes(200_000));
     const body = randomBytes(300_000);
     const second = await putPart(opened, ref, 1, body);
@@ -175,7 +179,7 @@ withStore(
 withStore('aborting leaves nothing', async (opened) => {
   const { store, rawKv, blobs } = opened;
   const before = await dumpKv(rawKv);
-  const ref = await create(opened, { encryption: 'sse-s3' });
+  const ref = await create(opened, { encryption: { kind: 'sse-s3' } });
   await putPart(opened, ref, 1, randomBytes(200_000));
   await putPart(opened, ref, 2, randomBytes(100));
   await store.abortUpload(ref);

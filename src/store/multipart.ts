@@ -5,8 +5,8 @@
 // without copying, and removes the upload. It depends on every part it read: a part replaced meanwhile makes
 // it look again. Abort removes the upload first and the parts after it.
 
+import type { SseEnvelope } from '../sse/envelope.ts';
 import { deriveDataKey } from '../sse/object-data.ts';
-import { openSseS3Key } from '../sse/sse-s3.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
 import { partChecksum } from './complete-checks.ts';
@@ -17,6 +17,7 @@ import {
   dropStored,
   putsOfStored,
 } from './current.ts';
+import { encryptionOf, hasSecretEtag } from './envelopes.ts';
 import {
   encodeName,
   garbageEntry,
@@ -27,7 +28,8 @@ import {
   uploadEntry,
 } from './keys.ts';
 import type { KvCheck, KvPut } from './kv.ts';
-import { putBytesMax, startKey, wholeSeconds } from './objects.ts';
+import { assertNoClientKey, openClientOek, openOek, startKey } from './object-encryption.ts';
+import { putBytesMax, wholeSeconds } from './objects.ts';
 import {
   decodePart,
   decodeUpload,
@@ -38,8 +40,10 @@ import {
   toPartInfo,
   type UploadRecord,
 } from './records.ts';
+import { sealChecksum } from './sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import {
+  type ClientKey,
   type CreateUploadInput,
   type ListPartsPage,
   type ListPartsQuery,
@@ -68,7 +72,7 @@ export async function createUpload(
 ): Promise<UploadInfo> {
   const name = encodeName(input.key);
   const bucket = await loadBucketForWrite(context, input.bucket);
-  const key = startKey(context, { bucket, key: input.key, name }, input.encryption);
+  const key = startKey(context, { bucket, key: input.key }, input.encryption);
   try {
     const envelope = await key?.envelope;
     const nowMs = context.now();
@@ -101,7 +105,7 @@ async function commitUpload(
     if (!loaded.record.id.equals(bucket.record.id)) {
       throw new StoreError('NoSuchBucket', 'The specified bucket does not exist');
     }
-    if (!record.envelope) assertStillPlain(bucket, loaded);
+    if (!record.envelope) assertStillPlain(bucket, loaded, Buffer.from(place.name).toString());
     check = loaded.check;
   }
   throw tooBusy();
@@ -150,9 +154,17 @@ export async function putPart(context: StoreContext, input: PutPartInput): Promi
   try {
     const { checksum: _, ...plain } = input;
     const body = { ...plain, ...(checksum ? { checksum } : {}) };
-    const taken = await takeBody(context, body, { dataKey, sizeBytesMax: putBytesMax });
+    const taken = await takeBody(context, body, {
+      dataKey,
+      sizeBytesMax: putBytesMax,
+      hasSecretEtag: hasSecretEtag(upload.record.envelope?.kind),
+    });
     try {
-      return await commitPart(context, input, upload, taken);
+      const sealedChecksum =
+        upload.record.envelope?.kind === 'sse-c' && dataKey && taken.checksum
+          ? sealChecksum(await dataKey, taken.checksum)
+          : undefined;
+      return await commitPart(context, input, upload, { ...taken, sealedChecksum });
     } catch (error) {
       await discardBody(context, taken);
       throw error;
@@ -162,19 +174,25 @@ export async function putPart(context: StoreContext, input: PutPartInput): Promi
   }
 }
 
-/** The part's key, beside the body: one KMS call when the upload is encrypted. */
+/**
+ * The part's key, beside the body: one KMS call when the upload is encrypted, none with SSE-C, where the
+ * client's key is used before this returns. Throws `InvalidRequest` when that key is not the upload's.
+ */
 function startPartKey(
   context: StoreContext,
   ref: PutPartInput,
   record: UploadRecord,
 ): Promise<Buffer> | undefined {
   const { envelope } = record;
+  const { clientKey } = ref;
+  if (envelope?.kind !== 'sse-c') assertNoClientKey(clientKey);
   if (!envelope) return undefined;
-  if (!context.kms) {
-    throw new StoreError('KmsNotConfigured', 'The upload is encrypted but KMS is not configured.');
-  }
   const place = { bucket: ref.bucket, key: ref.key };
-  const started = openSseS3Key(context.kms, place, envelope).then((oek) => {
+  const opening =
+    envelope.kind === 'sse-c'
+      ? Promise.resolve(openUploadOek(place, envelope, clientKey))
+      : openOek(context, place, { envelope, clientKey });
+  const started = opening.then((oek) => {
     const key = deriveDataKey(oek, ref.partNumber);
     oek.fill(0);
     return key;
@@ -183,18 +201,32 @@ function startPartKey(
   return started;
 }
 
+/** The key of an SSE-C upload. Throws `InvalidRequest` when the client's key is missing or another one. */
+export function openUploadOek(
+  place: { readonly bucket: string; readonly key: string },
+  envelope: SseEnvelope & { readonly kind: 'sse-c' },
+  clientKey: ClientKey | undefined,
+): Buffer {
+  if (clientKey) return openClientOek(place, envelope, clientKey);
+  throw new StoreError(
+    'InvalidRequest',
+    'The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.',
+  );
+}
+
 async function commitPart(
   context: StoreContext,
   input: PutPartInput,
   upload: LoadedUpload,
-  body: BodyResult,
+  body: BodyResult & { readonly sealedChecksum: Uint8Array | undefined },
 ): Promise<PartInfo> {
+  const { checksum, sealedChecksum } = body;
   const part: PartRecord = {
     number: input.partNumber,
     sizeBytes: body.sizeBytes,
     etag: body.etag,
     modifiedMs: wholeSeconds(context.now()),
-    ...(body.checksum ? { checksum: body.checksum } : {}),
+    ...(sealedChecksum ? { sealedChecksum } : checksum ? { checksum } : {}),
     place: body.place,
     storedBytes: body.storedBytes,
     ...(body.nonce ? { nonce: body.nonce } : {}),
@@ -216,7 +248,7 @@ async function commitPart(
     const version = before?.version ?? ('absent' as const);
     const checks = [upload.check, { entryKey, version }, ...checksOfStored(body)];
     if ((await context.kv.commit({ checks, puts, deletes })) === 'committed') {
-      return toPartInfo(part);
+      return { ...toPartInfo(part), ...(checksum ? { checksum } : {}) };
     }
     await loadUpload(context, input);
   }
@@ -272,7 +304,7 @@ export function toUploadInfo(
     initiatedMs,
     owner,
     attributes,
-    ...(envelope ? { encryption: { kind: 'sse-s3', keyName: envelope.keyName } } : {}),
+    ...(envelope ? { encryption: encryptionOf(envelope) } : {}),
     ...(checksum ? { checksum } : {}),
   };
 }

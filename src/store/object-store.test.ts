@@ -46,7 +46,8 @@ const list = { bucket: 'bucket', prefix: '', delimiter: '', after: '', limit: 10
 const sizes = [0, 1, 1000, 65_536, 131_040, 131_072, 131_073, 300_000, 2_500_000];
 
 withStore('every size comes back, whole or streamed, plain or encrypted', async ({ store }) => {
-  for (const encryption of ['default', 'sse-s3'] as const) {
+  for (const kind of ['default', 'sse-s3'] as const) {
+    const encryption = { kind };
     for (const size of sizes) {
       const body = randomBytes(size);
       const etag = createHash('md5').update(body).digest('hex');
@@ -58,7 +59,7 @@ withStore('every size comes back, whole or streamed, plain or encrypted', async 
         assert.equal(info.modifiedMs % 1000, 0);
         assert.deepEqual(
           info.encryption,
-          encryption === 'sse-s3' ? { kind: 'sse-s3', keyName: 'test-key' } : undefined,
+          kind === 'sse-s3' ? { kind: 'sse-s3', keyName: 'test-key' } : undefined,
         );
         assert.ok(body.equals(await get(store, 'key')));
       }
@@ -67,7 +68,8 @@ withStore('every size comes back, whole or streamed, plain or encrypted', async 
 });
 
 withStore('ranges are exact, also across packages', async ({ store }) => {
-  for (const encryption of ['default', 'sse-s3'] as const) {
+  for (const kind of ['default', 'sse-s3'] as const) {
+    const encryption = { kind };
     for (const size of [1000, 100_000, 1_000_000]) {
       const body = randomBytes(size);
       await put(store, 'key', body, { encryption });
@@ -129,7 +131,8 @@ withStore(
       const wrong = checksumOf('SHA256', randomBytes(1)).toString('base64');
       const source = (isStream: boolean) => (isStream ? chunked(body) : body);
       for (const isStream of [false, true]) {
-        for (const encryption of ['default', 'sse-s3'] as const) {
+        for (const kind of ['default', 'sse-s3'] as const) {
+          const encryption = { kind };
           const attempts = [
             [{ contentMd5: randomBytes(16) }, 'BadDigest'],
             [{ contentMd5: randomBytes(15) }, 'BadDigest'],
@@ -171,7 +174,8 @@ withStore('a good trailer checksum is read after the body', async ({ store }) =>
 withStore('overwriting and deleting leave no stored byte behind', async (opened) => {
   const { store, rawKv, blobs, clock } = opened;
   const before = await dumpKv(rawKv);
-  for (const encryption of ['default', 'sse-s3'] as const) {
+  for (const kind of ['default', 'sse-s3'] as const) {
+    const encryption = { kind };
     for (const size of [0, 500, 300_000, 500, 300_000, 0, 300_000]) {
       await put(store, 'key', randomBytes(size), { encryption });
     }
@@ -250,7 +254,9 @@ withStore('of many conditional writers exactly one wins', async ({ store, blobs 
 withStore('concurrent writers of one key all succeed and one of them stays', async (opened) => {
   const { store, rawKv, clock, blobs } = opened;
   const bodies = Array.from({ length: 30 }, (_, index) => randomBytes(index % 3 ? 100 : 200_000));
-  await Promise.all(bodies.map((body) => put(store, 'key', body, { encryption: 'sse-s3' })));
+  await Promise.all(
+    bodies.map((body) => put(store, 'key', body, { encryption: { kind: 'sse-s3' } })),
+  );
   const found = await get(store, 'key');
   assert.ok(bodies.some((body) => body.equals(found)));
   assert.deepEqual(await store.keyUsage('test-key'), { objects: 1, bytes: found.length });
@@ -266,7 +272,9 @@ withStore('readers are never disturbed by overwriters', async ({ store }) => {
   const state = { isWriting: true };
   const write = async (): Promise<void> => {
     for (let round = 0; round < 40; round += 1) {
-      await put(store, 'key', bodies[round % 4] ?? ('' as never), { encryption: 'sse-s3' });
+      await put(store, 'key', bodies[round % 4] ?? ('' as never), {
+        encryption: { kind: 'sse-s3' },
+      });
     }
     state.isWriting = false;
   };
@@ -290,7 +298,7 @@ withStore(
     for (const size of [0, 1000, 300_000]) {
       kms.calls.generate = 0;
       kms.calls.decrypt = 0;
-      await put(store, 'key', randomBytes(size), { encryption: 'sse-s3' });
+      await put(store, 'key', randomBytes(size), { encryption: { kind: 'sse-s3' } });
       assert.deepEqual(kms.calls, { generate: 1, decrypt: 0 });
       const { read } = await store.openObject({ bucket: 'bucket', key: 'key', willRead: true });
       await store.listObjects(list);
@@ -310,14 +318,14 @@ withStore(
 
 withStore('a KMS that fails stops encrypted PUT and GET, and nothing else', async (opened) => {
   const { store, kms, blobs, rawKv } = opened;
-  await put(store, 'sealed', Buffer.from('secret'), { encryption: 'sse-s3' });
+  await put(store, 'sealed', Buffer.from('secret'), { encryption: { kind: 'sse-s3' } });
   await put(store, 'plain', Buffer.from('public'));
   const before = await dumpKv(rawKv);
   for (const code of ['unreachable', 'key-disabled', 'key-not-found'] as const) {
     kms.failure = new KmsError(code, 'no');
     for (const size of [10, 300_000]) {
       for (const body of [randomBytes(size), chunked(randomBytes(size))]) {
-        const refused = put(store, 'new', body, { encryption: 'sse-s3' });
+        const refused = put(store, 'new', body, { encryption: { kind: 'sse-s3' } });
         await assert.rejects(refused, kms.failure);
       }
     }
@@ -371,7 +379,8 @@ withStore(
 withStore(
   'auto-encryption encrypts everything',
   async ({ store }) => {
-    assert.equal((await put(store, 'a', Buffer.from('x'))).encryption?.keyName, 'test-key');
+    const { encryption } = await put(store, 'a', Buffer.from('x'));
+    assert.deepEqual(encryption, { kind: 'sse-s3', keyName: 'test-key' });
   },
   { settings: { isAutoEncrypting: true } },
 );
@@ -381,7 +390,7 @@ withStore(
   async ({ store, rawKv }) => {
     const before = await dumpKv(rawKv);
     assert.equal(store.hasKms, false);
-    const refused = put(store, 'a', Buffer.from('x'), { encryption: 'sse-s3' });
+    const refused = put(store, 'a', Buffer.from('x'), { encryption: { kind: 'sse-s3' } });
     await assert.rejects(refused, hasCode('KmsNotConfigured'));
     assert.deepEqual(await dumpKv(rawKv), before);
   },
@@ -390,16 +399,16 @@ withStore(
 
 withStore('the index of master keys is exact through every change', async ({ store, kms }) => {
   const usage = () => store.keyUsage('test-key');
-  await put(store, 'a', randomBytes(1000), { encryption: 'sse-s3' });
-  await put(store, 'b', randomBytes(200_000), { encryption: 'sse-s3' });
+  await put(store, 'a', randomBytes(1000), { encryption: { kind: 'sse-s3' } });
+  await put(store, 'b', randomBytes(200_000), { encryption: { kind: 'sse-s3' } });
   assert.deepEqual(await usage(), { objects: 2, bytes: 201_000 });
-  await put(store, 'a', randomBytes(10), { encryption: 'sse-s3' });
+  await put(store, 'a', randomBytes(10), { encryption: { kind: 'sse-s3' } });
   assert.deepEqual(await usage(), { objects: 2, bytes: 200_010 });
   await put(store, 'b', randomBytes(10));
   assert.deepEqual(await usage(), { objects: 1, bytes: 10 });
   await kms.createKey('second');
   kms.defaultKeyName = 'second';
-  await put(store, 'a', randomBytes(20), { encryption: 'sse-s3' });
+  await put(store, 'a', randomBytes(20), { encryption: { kind: 'sse-s3' } });
   assert.deepEqual(await usage(), { objects: 0, bytes: 0 });
   assert.deepEqual(await store.keyUsage('second'), { objects: 1, bytes: 20 });
   await store.deleteObject({ bucket: 'bucket', key: 'a' });
@@ -471,7 +480,7 @@ withStore(
       bucket: 'bucket',
       key: 'parts',
       attributes: plainAttributes,
-      encryption: 'default',
+      encryption: { kind: 'default' },
       owner: 'owner',
     });
     const write = blobs.write.bind(blobs);
@@ -549,7 +558,7 @@ withStore('totals count everything', async ({ store, clock }) => {
     return { ...all, byBucket: Object.fromEntries(byBucket) };
   };
   assert.deepEqual(await usage(), { buckets: 1, ...first, byBucket: { bucket: first } });
-  await put(store, 'b', randomBytes(200_000), { encryption: 'sse-s3' });
+  await put(store, 'b', randomBytes(200_000), { encryption: { kind: 'sse-s3' } });
   await store.createBucket({ name: 'empty', owner: 'o', location: '' });
   clock.aheadMs = 61_000;
   const both = { objects: 2, bytes: 200_100 };

@@ -19,6 +19,7 @@ import { listObjects } from './listing.ts';
 import { completeUpload } from './complete.ts';
 import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
 import { listUploads } from './upload-listing.ts';
+import { assertKeyUsable } from './object-encryption.ts';
 import { deleteObject, openObject, putObject, replaceAttributes } from './objects.ts';
 import { toBucketInfo } from './records.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
@@ -94,7 +95,11 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     abortUpload: (ref) => guarded(() => abortUpload(context, ref)),
     keyUsage: (masterKeyName) => guarded(() => keyUsage(context, masterKeyName)),
     totals: () => guarded(totals),
+    assertKeyUsable: (masterKeyName) => guarded(() => assertKeyUsable(context, masterKeyName)),
     hasKms: deps.kms !== undefined,
+    get defaultKeyName() {
+      return deps.kms?.defaultKeyName ?? '';
+    },
     sweep: (options) => guarded(() => sweep(context, options)),
     close: async () => sweeping?.stop(),
   };

@@ -3,9 +3,9 @@
 // leaves nothing.
 
 import { isDeepStrictEqual } from 'node:util';
-import { createSseS3Key, type SseS3Envelope } from '../sse/sse-s3.ts';
+import type { SseEnvelope } from '../sse/envelope.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
-import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
+import { loadBucket, loadBucketForWrite } from './buckets.ts';
 import { assertConditions, noSuchKey, preconditionFailed } from './conditions.ts';
 import {
   assertUnclaimed,
@@ -16,13 +16,16 @@ import {
   type ObjectPlace,
   putsOfStored,
 } from './current.ts';
+import { hasSecretEtag } from './envelopes.ts';
 import { encodeName, inlineEntry } from './keys.ts';
+import { type StartedKey, startKey } from './object-encryption.ts';
 import { type ObjectRecord, toObjectInfo } from './records.ts';
 import { createOpenedObject } from './reading.ts';
+import { sealChecksum } from './sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import {
+  type Checksum,
   type DeleteObjectInput,
-  type EncryptionRequest,
   type ObjectAttributes,
   type ObjectInfo,
   type OpenedObject,
@@ -48,10 +51,18 @@ export async function putObject(context: StoreContext, input: PutObjectInput): P
   }
   const key = startKey(context, place, input.encryption);
   try {
-    const target = { dataKey: key?.oek, sizeBytesMax: putBytesMax };
-    const body = await takeBody(context, input, target);
+    const body = await takeBody(context, input, {
+      dataKey: key?.oek,
+      sizeBytesMax: putBytesMax,
+      hasSecretEtag: hasSecretEtag(key?.kind),
+    });
     try {
-      return await commitPut(context, place, input, { body, envelope: await key?.envelope });
+      const checksum = await protectChecksum(key, body.checksum);
+      return await commitPut(context, place, input, {
+        body,
+        checksum,
+        envelope: await key?.envelope,
+      });
     } catch (error) {
       await discardBody(context, body);
       throw error;
@@ -65,7 +76,11 @@ async function commitPut(
   context: StoreContext,
   place: ObjectPlace,
   input: PutObjectInput,
-  made: { readonly body: BodyResult; readonly envelope: SseS3Envelope | undefined },
+  made: {
+    readonly body: BodyResult;
+    readonly checksum: Pick<ObjectRecord, 'checksum' | 'sealedChecksum'>;
+    readonly envelope: SseEnvelope | undefined;
+  },
 ): Promise<ObjectInfo> {
   const { body, envelope } = made;
   const record: ObjectRecord = {
@@ -76,7 +91,7 @@ async function commitPut(
     attributes: input.attributes,
     owner: input.owner,
     ...(envelope ? { envelope } : {}),
-    ...(body.checksum ? { checksum: body.checksum } : {}),
+    ...made.checksum,
     data: { place: body.place, storedBytes: body.storedBytes },
   };
   const puts = putsOfStored(body, body.inlineBytes);
@@ -86,49 +101,18 @@ async function commitPut(
     return { record, puts, checks };
   };
   await commitCurrent(context, place, plan, input.conditions);
-  return toObjectInfo(input.bucket, input.key, record);
+  const info = toObjectInfo(input.bucket, input.key, record);
+  return body.checksum ? { ...info, checksum: body.checksum } : info;
 }
 
-/** An object's key on its way from the KMS, beside whatever else is going on. */
-export type StartedKey = {
-  readonly oek: Promise<Buffer>;
-  readonly envelope: Promise<SseS3Envelope>;
-  /** Wipes the key, also when it has yet to arrive. */
-  wipe(): void;
-};
-
-/** Decides whether to encrypt, and asks for a key if so. Throws `KmsNotConfigured`. */
-export function startKey(
-  context: StoreContext,
-  place: ObjectPlace,
-  request: EncryptionRequest,
-): StartedKey | undefined {
-  if (!isEncrypting(context, place.bucket, request)) return undefined;
-  if (!context.kms) {
-    throw new StoreError(
-      'KmsNotConfigured',
-      'Server side encryption specified but KMS is not configured. Set MINIO_KMS_KES_ENDPOINT or MINIO_KMS_SECRET_KEY.',
-    );
-  }
-  const made = createSseS3Key(context.kms, { bucket: place.bucket.name, key: place.key });
-  const oek = made.then((key) => key.oek);
-  const envelope = made.then((key) => key.envelope);
-  // Whoever needs them sees the failure; nobody may be waiting yet, or ever.
-  oek.catch(() => undefined);
-  envelope.catch(() => undefined);
-  const wipe = (): void => {
-    oek.then((key) => key.fill(0)).catch(() => undefined);
-  };
-  return { oek, envelope, wipe };
-}
-
-function isEncrypting(
-  context: StoreContext,
-  bucket: LoadedBucket,
-  request: EncryptionRequest,
-): boolean {
-  if (request === 'sse-s3') return true;
-  return bucket.record.settings.encryption !== undefined || context.settings.isAutoEncrypting;
+/** A checksum as it is kept: in clear, or under the object's key where only the client's key may show it. */
+async function protectChecksum(
+  key: StartedKey | undefined,
+  checksum: Checksum | undefined,
+): Promise<Pick<ObjectRecord, 'checksum' | 'sealedChecksum'>> {
+  if (!checksum) return {};
+  if (key?.kind !== 'sse-c') return { checksum };
+  return { sealedChecksum: sealChecksum(await key.oek, checksum) };
 }
 
 export async function openObject(

@@ -9,12 +9,19 @@ import {
   sealedDataSize,
   sliceOf,
 } from '../sse/object-data.ts';
-import { openSseS3Key } from '../sse/sse-s3.ts';
 import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 import { inlineEntry } from './keys.ts';
+import { assertNoClientKey, openClientOek, openOek } from './object-encryption.ts';
 import { type ObjectRecord, type StoredBytes, toObjectInfo } from './records.ts';
+import { unsealChecksums } from './sealed-checksum.ts';
 import { type StoreContext, guarded, toStoreError } from './store-context.ts';
-import { type ByteRange, type ObjectBody, type OpenedObject, StoreError } from './types.ts';
+import {
+  type ByteRange,
+  type ClientKey,
+  type ObjectBody,
+  type OpenedObject,
+  StoreError,
+} from './types.ts';
 
 type Target = { readonly bucket: string; readonly key: string };
 
@@ -31,16 +38,25 @@ type Segment = {
 /** The object's own key, empty when it is not encrypted. */
 type ObjectKey = Buffer;
 
-/** The object as found; `inlineBytes` when they were fetched with it. */
+/** The object as found; `inlineBytes` when they were fetched with it, `clientKey` once it is unlocked. */
 export function createOpenedObject(
   context: StoreContext,
   target: Target,
   record: ObjectRecord,
   inlineBytes: Uint8Array | undefined,
+  clientKey?: ClientKey,
 ): OpenedObject {
   const info = toObjectInfo(target.bucket, target.key, record);
-  return {
+  const opened: OpenedObject = {
     info,
+    unlock: (given) => {
+      if (record.envelope?.kind !== 'sse-c') {
+        assertNoClientKey(given);
+        return opened;
+      }
+      const shown = unlockRecord(target, record, given);
+      return createOpenedObject(context, target, shown, inlineBytes, given);
+    },
     read: (range = { start: 0, end: record.sizeBytes }, options = {}) =>
       guarded(async () => {
         const { start, end } = range;
@@ -48,23 +64,33 @@ export function createOpenedObject(
           throw new StoreError('InvalidArgument', 'The range is not within the object.');
         }
         const segments = segmentsOf(record, range);
-        const oek = await openKey(context, target, record);
+        const { envelope } = record;
+        const oek = envelope
+          ? await openOek(context, target, { envelope, clientKey })
+          : Buffer.alloc(0);
         return await readRange(context, { segments, inlineBytes, oek, options });
       }),
   };
+  return opened;
 }
 
-/** One KMS call when the object is encrypted; an empty buffer when it is not. */
-async function openKey(
-  context: StoreContext,
+/** The record of an SSE-C object as only its key shows it. Throws `InvalidRequest`, `ObjectCorrupt`. */
+export function unlockRecord(
   target: Target,
   record: ObjectRecord,
-): Promise<Buffer> {
-  if (!record.envelope) return Buffer.alloc(0);
-  if (!context.kms) {
-    throw new StoreError('KmsNotConfigured', 'The object is encrypted but KMS is not configured.');
+  clientKey: ClientKey | undefined,
+): ObjectRecord {
+  if (record.envelope?.kind !== 'sse-c') return record;
+  try {
+    const oek = openClientOek(target, record.envelope, clientKey);
+    try {
+      return unsealChecksums(oek, record);
+    } finally {
+      oek.fill(0);
+    }
+  } catch (error) {
+    throw toStoreError(error);
   }
-  return openSseS3Key(context.kms, target, record.envelope);
 }
 
 async function readRange(

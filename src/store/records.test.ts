@@ -46,6 +46,7 @@ const attributes = {
   storageClass: 'STANDARD',
 };
 const envelope = {
+  kind: 'sse-s3' as const,
   keyName: 'my-key',
   sealAlgorithm: 'DAREv2-HMAC-SHA256',
   iv: Buffer.alloc(4, 1),

@@ -3,7 +3,8 @@
 // kept as flat lists of names and values.
 
 import { Packr, Unpackr } from 'msgpackr';
-import type { SseS3Envelope } from '../sse/sse-s3.ts';
+import type { SseEnvelope } from '../sse/envelope.ts';
+import { encryptionOf } from './envelopes.ts';
 import { KvError } from './kv.ts';
 import type {
   BucketInfo,
@@ -27,6 +28,8 @@ export type PartRecord = StoredBytes &
   PartInfo & {
     /** Of the sealed stream, so that an earlier upload of the same part cannot take its place. */
     readonly nonce?: Uint8Array;
+    /** Instead of `checksum`, where only the client's key may show it (SSE-C). */
+    readonly sealedChecksum?: Uint8Array;
   };
 
 export type ObjectRecord = {
@@ -36,8 +39,10 @@ export type ObjectRecord = {
   readonly modifiedMs: number;
   readonly attributes: ObjectAttributes;
   readonly owner: string;
-  readonly envelope?: SseS3Envelope;
+  readonly envelope?: SseEnvelope;
   readonly checksum?: Checksum;
+  /** Instead of `checksum`, where only the client's key may show it (SSE-C). */
+  readonly sealedChecksum?: Uint8Array;
   /** One of the two: the bytes of a single-part object, or the parts in order. */
   readonly data?: StoredBytes;
   /** In an entry of their own, because a listing has no use for up to 10,000 of them. */
@@ -60,7 +65,7 @@ export type UploadRecord = {
   readonly initiatedMs: number;
   readonly owner: string;
   readonly attributes: ObjectAttributes;
-  readonly envelope?: SseS3Envelope;
+  readonly envelope?: SseEnvelope;
   readonly checksum?: NonNullable<UploadInfo['checksum']>;
 };
 
@@ -109,7 +114,7 @@ export function encodeObject(record: ObjectRecord): Buffer {
     record.owner,
     packAttributes(record.attributes),
     record.envelope ? packEnvelope(record.envelope) : null,
-    record.checksum ? packChecksum(record.checksum) : null,
+    packChecksum(record),
     record.data ? packStored(record.data) : null,
     record.partsId ?? null,
   ]);
@@ -126,7 +131,7 @@ export function decodeObject(value: Uint8Array): ObjectRecord {
     owner: f[5] as string,
     attributes: unpackAttributes(f[6] as Packed),
     ...(f[7] ? { envelope: unpackEnvelope(f[7] as Packed) } : {}),
-    ...(f[8] ? { checksum: unpackChecksum(f[8] as Packed) } : {}),
+    ...unpackChecksum(f[8]),
     ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
     ...(f[10] ? { partsId: f[10] as string } : {}),
   };
@@ -253,7 +258,7 @@ export function toObjectInfo(bucket: string, key: string, record: ObjectRecord):
     modifiedMs,
     attributes,
     owner,
-    ...(envelope ? { encryption: { kind: 'sse-s3', keyName: envelope.keyName } } : {}),
+    ...(envelope ? { encryption: encryptionOf(envelope) } : {}),
     ...(record.checksum ? { checksum: record.checksum } : {}),
     ...(record.parts ? { parts: record.parts.map(toPartInfo) } : {}),
   };
@@ -291,32 +296,54 @@ function unpackNames(flat: readonly string[]): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
-function packEnvelope(envelope: SseS3Envelope): Packed {
-  const { keyName, sealAlgorithm, iv, sealedOek, sealedDataKey } = envelope;
-  return ['sse-s3', keyName, sealAlgorithm, iv, sealedOek, sealedDataKey];
+function packEnvelope(envelope: SseEnvelope): Packed {
+  const { kind, sealAlgorithm, iv, sealedOek } = envelope;
+  if (kind === 'sse-c') return [kind, sealAlgorithm, iv, sealedOek];
+  const { keyName, sealedDataKey } = envelope;
+  const packed = [kind, keyName, sealAlgorithm, iv, sealedOek, sealedDataKey];
+  if (kind === 'sse-s3') return packed;
+  const { keyId, context } = envelope;
+  return [...packed, keyId ?? null, context ? Object.entries(context).flat() : null];
 }
 
-function unpackEnvelope(packed: Packed): SseS3Envelope {
-  if (packed[0] !== 'sse-s3') throw new KvError('corrupt', 'an object has an unknown encryption');
-  return {
+function unpackEnvelope(packed: Packed): SseEnvelope {
+  const kind = packed[0] as SseEnvelope['kind'];
+  if (kind === 'sse-c') {
+    const [, sealAlgorithm, iv, sealedOek] = packed as [string, string, Buffer, Buffer];
+    return { kind, sealAlgorithm, iv, sealedOek };
+  }
+  if (kind !== 'sse-s3' && kind !== 'sse-kms') {
+    throw new KvError('corrupt', 'an object has an unknown encryption');
+  }
+  const sealed = {
     keyName: packed[1] as string,
     sealAlgorithm: packed[2] as string,
     iv: packed[3] as Buffer,
     sealedOek: packed[4] as Buffer,
     sealedDataKey: packed[5] as Buffer,
   };
-}
-
-function packChecksum(checksum: Checksum): Packed {
-  return [checksum.algorithm, checksum.type, checksum.value];
-}
-
-function unpackChecksum(packed: Packed): Checksum {
+  if (kind === 'sse-s3') return { kind, ...sealed };
   return {
-    algorithm: packed[0] as Checksum['algorithm'],
-    type: packed[1] as Checksum['type'],
-    value: packed[2] as string,
+    kind,
+    ...sealed,
+    ...(packed[6] ? { keyId: packed[6] as string } : {}),
+    ...(packed[7] ? { context: unpackNames(packed[7] as string[]) } : {}),
   };
+}
+
+type WithChecksum = { readonly checksum?: Checksum; readonly sealedChecksum?: Uint8Array };
+
+/** Sealed ones are bytes. */
+function packChecksum({ checksum, sealedChecksum }: WithChecksum): unknown {
+  if (sealedChecksum) return sealedChecksum;
+  return checksum ? [checksum.algorithm, checksum.type, checksum.value] : null;
+}
+
+function unpackChecksum(packed: unknown): WithChecksum {
+  if (packed instanceof Uint8Array) return { sealedChecksum: packed };
+  if (!Array.isArray(packed)) return {};
+  const [algorithm, type, value] = packed as [Checksum['algorithm'], Checksum['type'], string];
+  return { checksum: { algorithm, type, value } };
 }
 
 const placeCodes = { none: 0, inline: 1, blob: 2 } as const;
@@ -335,13 +362,13 @@ function unpackStored(packed: Packed): StoredBytes {
 }
 
 function packPart(part: PartRecord): Packed {
-  const { number, sizeBytes, etag, modifiedMs, checksum } = part;
+  const { number, sizeBytes, etag, modifiedMs } = part;
   return [
     number,
     sizeBytes,
     etag,
     modifiedMs,
-    checksum ? packChecksum(checksum) : null,
+    packChecksum(part),
     packStored(part),
     part.nonce ?? null,
   ];
@@ -353,7 +380,7 @@ function unpackPart(packed: Packed): PartRecord {
     sizeBytes: packed[1] as number,
     etag: packed[2] as string,
     modifiedMs: packed[3] as number,
-    ...(packed[4] ? { checksum: unpackChecksum(packed[4] as Packed) } : {}),
+    ...unpackChecksum(packed[4]),
     ...unpackStored(packed[5] as Packed),
     ...(packed[6] ? { nonce: packed[6] as Buffer } : {}),
   };

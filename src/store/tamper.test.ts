@@ -76,7 +76,7 @@ async function multipart(key: string, bodies: readonly Buffer[]): Promise<Object
   const { uploadId } = await store.createUpload({
     ...target,
     attributes: plainAttributes,
-    encryption: 'sse-s3',
+    encryption: { kind: 'sse-s3' },
     owner: 'owner',
   });
   const parts: CompletedPart[] = [];
@@ -91,7 +91,7 @@ async function multipart(key: string, bodies: readonly Buffer[]): Promise<Object
 void test('every flipped byte of a small object is refused, below and above the sealing', async () => {
   const { store, rawKv, kv } = opened;
   const body = randomBytes(300);
-  const made = await madeBy(() => put(store, 'small', body, { encryption: 'sse-s3' }));
+  const made = await madeBy(() => put(store, 'small', body, { encryption: { kind: 'sse-s3' } }));
   const [inline] = made.inline;
   assert.ok(inline);
   for (const engine of [rawKv, kv]) {
@@ -112,8 +112,8 @@ void test('every flipped byte of a small object is refused, below and above the 
 
 void test('every flipped byte of a record is refused, and the record of another name too', async () => {
   const { store, rawKv } = opened;
-  await put(store, 'record-a', randomBytes(10), { encryption: 'sse-s3' });
-  await put(store, 'record-b', randomBytes(10), { encryption: 'sse-s3' });
+  await put(store, 'record-a', randomBytes(10), { encryption: { kind: 'sse-s3' } });
+  await put(store, 'record-b', randomBytes(10), { encryption: { kind: 'sse-s3' } });
   const records = (await entriesOf(rawKv, 'c')).filter((entry) =>
     Buffer.from(entry.entryKey).includes('record-'),
   );
@@ -132,7 +132,7 @@ void test('every flipped byte of a record is refused, and the record of another 
 void test('flipped, cut, repeated and reordered packages of a file are refused', async () => {
   const { store } = opened;
   const body = randomBytes(65_536 * 4 + 1000);
-  const made = await madeBy(() => put(store, 'large', body, { encryption: 'sse-s3' }));
+  const made = await madeBy(() => put(store, 'large', body, { encryption: { kind: 'sse-s3' } }));
   const { file, bytes } = await only(made.files);
   const packageAt = (index: number): Buffer =>
     bytes.subarray(index * packageBytes, (index + 1) * packageBytes);
@@ -164,7 +164,7 @@ void test('flipped, cut, repeated and reordered packages of a file are refused',
 void test('a range is refused when its own packages were changed, and served when others were', async () => {
   const { store } = opened;
   const body = randomBytes(65_536 * 3);
-  const made = await madeBy(() => put(store, 'ranged', body, { encryption: 'sse-s3' }));
+  const made = await madeBy(() => put(store, 'ranged', body, { encryption: { kind: 'sse-s3' } }));
   const { file, bytes } = await only(made.files);
   await writeFile(file, flipped(bytes, packageBytes + 100));
   const first = { start: 0, end: 65_536 };
@@ -183,7 +183,7 @@ void test('bytes of another object are refused, also of the same name, size and 
   const body = randomBytes(200_000);
   const made: string[] = [];
   for (const key of ['one', 'two', 'one']) {
-    const { files } = await madeBy(() => put(store, key, body, { encryption: 'sse-s3' }));
+    const { files } = await madeBy(() => put(store, key, body, { encryption: { kind: 'sse-s3' } }));
     made.push(...files);
   }
   const [before, other, current] = await Promise.all(made.map((file) => readFile(file)));
@@ -220,7 +220,7 @@ void test('an earlier upload of a part does not open in the place of the later o
   const { uploadId } = await store.createUpload({
     ...target,
     attributes: plainAttributes,
-    encryption: 'sse-s3',
+    encryption: { kind: 'sse-s3' },
     owner: 'owner',
   });
   const putPart = (body: Buffer) =>

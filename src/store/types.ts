@@ -1,9 +1,17 @@
 // The vocabulary of the store: what the S3 protocol asks of it and what it answers. All sizes are
 // plaintext bytes, all times milliseconds since 1970, all ETags bare (no quotes) as clients see them.
 
+import type { KmsContext } from '../sse/kms.ts';
 import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 
-export type BucketEncryption = { readonly algorithm: 'AES256' };
+/** A default: what writes without any encryption header get. */
+export type BucketEncryption =
+  | { readonly algorithm: 'AES256' }
+  | {
+      readonly algorithm: 'aws:kms';
+      /** As it was sent; absent means the default master key. */
+      readonly keyId?: string;
+    };
 
 export type Tag = { readonly key: string; readonly value: string };
 
@@ -79,11 +87,37 @@ export type BodyChecksum = {
   readonly expected?: string | (() => string | undefined);
 };
 
-/** `'sse-s3'` was asked for by name; `'default'` leaves it to the bucket default and auto-encryption. */
-export type EncryptionRequest = 'sse-s3' | 'default';
+/** The client's own key of SSE-C, 32 bytes. It stays its giver's, who wipes it once the call that got it is over. */
+export type ClientKey = Uint8Array;
 
-/** How an object version is protected. The key name is that of the master key. */
-export type ObjectEncryption = { readonly kind: 'sse-s3'; readonly keyName: string };
+/** What a write asks for. `default` leaves it to the bucket default and auto-encryption. */
+export type EncryptionRequest =
+  | { readonly kind: 'default' }
+  | { readonly kind: 'sse-s3' }
+  | {
+      readonly kind: 'sse-kms';
+      /** As the client wrote it, and given back so; absent means the default master key. */
+      readonly keyId?: string;
+      readonly context?: KmsContext;
+    }
+  | { readonly kind: 'sse-c'; readonly clientKey: ClientKey };
+
+/** How an object version is protected: what is stored, whatever was asked. */
+export type ObjectEncryption =
+  | {
+      readonly kind: 'sse-s3';
+      /** Of the master key. */
+      readonly keyName: string;
+    }
+  | {
+      readonly kind: 'sse-kms';
+      readonly keyName: string;
+      /** As clients see it. */
+      readonly keyId: string;
+      /** The client's own, without our entry. */
+      readonly context?: KmsContext;
+    }
+  | { readonly kind: 'sse-c' };
 
 /** Conditions on the current version of the target, checked in the commit itself. ETags bare, or `*`. */
 export type WriteConditions = {
@@ -134,7 +168,10 @@ export type PartInfo = {
   readonly checksum?: Checksum;
 };
 
-/** One version of one object, as HEAD and LIST show it. Never needs the KMS. */
+/**
+ * One version of one object, as HEAD and LIST show it. Never needs the KMS. Checksums of an SSE-C object are
+ * there only once it was unlocked.
+ */
 export type ObjectInfo = {
   readonly bucket: string;
   readonly key: string;
@@ -164,6 +201,12 @@ export type ObjectBody = Uint8Array | BlobReader;
 /** An object found, before its key is asked for: conditions and ranges are decided on `info`. */
 export interface OpenedObject {
   readonly info: ObjectInfo;
+  /**
+   * Settles whose key reads the object: SSE-C needs the client's, everything else has none. The result shows
+   * what only the key shows, and reads. Throws `InvalidRequest` for a key that is missing, wrong, or not
+   * applicable. The key must live until `read` has resolved.
+   */
+  unlock(clientKey: ClientKey | undefined): OpenedObject;
   /**
    * Asks the KMS if the object is encrypted (once per opened object), opens its blob, and authenticates
    * the first bytes, so that what can fail early fails here. Default: the whole object. Throws
@@ -216,7 +259,12 @@ export type UploadRef = {
   readonly uploadId: string;
 };
 
-export type PutPartInput = BodyInput & UploadRef & { readonly partNumber: number };
+export type PutPartInput = BodyInput &
+  UploadRef & {
+    readonly partNumber: number;
+    /** Of an SSE-C upload: the key that it was created with. */
+    readonly clientKey?: ClientKey;
+  };
 
 export type CompletedPart = {
   readonly number: number;
@@ -233,6 +281,8 @@ export type CompleteUploadInput = UploadRef & {
   readonly checksumType?: ChecksumType;
   /** `x-amz-mp-object-size`. */
   readonly sizeBytes?: number;
+  /** Of an SSE-C upload. Needed when the upload or one of its parts has a checksum. */
+  readonly clientKey?: ClientKey;
 };
 
 export type ListUploadsQuery = {
@@ -337,8 +387,12 @@ export interface ObjectStore {
   /** Objects and bytes that the master key protects. Throws nothing for an unknown key: zeros. */
   keyUsage(masterKeyName: string): Promise<KeyUsage>;
   totals(): Promise<StoreTotals>;
-  /** True when a write can be encrypted at all. */
+  /** Throws `KmsError` when the key service makes no data key under that master key. */
+  assertKeyUsable(masterKeyName: string): Promise<void>;
+  /** True when a write can be encrypted with a key of the store. SSE-C needs none. */
   readonly hasKms: boolean;
+  /** The master key of writes that name none; empty when there is none. */
+  readonly defaultKeyName: string;
 }
 
 export type StoreErrorCode =

@@ -194,10 +194,9 @@ void describe('buckets', () => {
     const refused: readonly (readonly [string, string])[] = [
       [rule('<SSEAlgorithm>aes256</SSEAlgorithm>'), '400 MalformedXML'],
       [rule(''), '400 MalformedXML'],
-      [rule(`${aes}<KMSMasterKeyID>k</KMSMasterKeyID>`), '400 MalformedXML'],
-      [rule('<SSEAlgorithm>aws:kms</SSEAlgorithm>'), '400 MalformedXML'],
+      [rule(`${aes}<KMSMasterKeyID>k</KMSMasterKeyID>`), '400 InvalidArgument'],
       [rule('<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID> k</KMSMasterKeyID>'), '400 MalformedXML'],
-      [rule('<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID>'), '501 NotImplemented'],
+      [rule('<SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>absent</KMSMasterKeyID>'), '400 KMS.NotFoundException'],
       ['<ServerSideEncryptionConfiguration/>', '400 MalformedXML'],
       [rule(aes).replace('</Rule>', `</Rule><Rule><ApplyServerSideEncryptionByDefault>${aes}</ApplyServerSideEncryptionByDefault></Rule>`), '400 MalformedXML'],
       ['<Other/>', '400 MalformedXML'],

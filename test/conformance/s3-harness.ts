@@ -15,6 +15,7 @@ import { configureS3Server, createS3Handler, type S3Limits } from '../../src/s3/
 import { type SigningPayload, signRequest } from '../../src/sigv4/sign.ts';
 import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
 import { openObjectStore } from '../../src/store/object-store.ts';
+import type { Kv } from '../../src/store/kv.ts';
 import type { ObjectStore } from '../../src/store/types.ts';
 import { type S3TestAnswer, s3TestClient } from '../support/s3-test-client.ts';
 import { VectorKms } from '../support/vector-kms.ts';
@@ -22,12 +23,14 @@ import { VectorKms } from '../support/vector-kms.ts';
 export const accessKey = 'tester';
 export const secretKey = 'tester-secret';
 export const masterKeyName = 'test-key';
+export const otherKeyName = 'other-key';
 
 export type Harness = {
   readonly port: number;
   readonly host: string;
   readonly store: ObjectStore;
   readonly kms: VectorKms;
+  readonly kv: Kv;
   readonly blobs: ReturnType<typeof openMemoryBlobStore>;
   readonly server: Server;
   readonly sdk: S3Client;
@@ -55,6 +58,8 @@ export type Harness = {
 
 export type HarnessOptions = {
   readonly withoutKms?: boolean;
+  /** Refuses keys of SSE-C over its plain HTTP, as servers do by default. */
+  readonly refusesKeysInClear?: boolean;
   readonly domains?: readonly string[];
   readonly limits?: S3Limits;
   readonly wrap?: (store: ObjectStore) => ObjectStore;
@@ -64,11 +69,15 @@ export type HarnessOptions = {
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const kms = new VectorKms({
     defaultKeyName: masterKeyName,
-    masterKeys: { [masterKeyName]: createHash('sha256').update('master').digest() },
+    masterKeys: {
+      [masterKeyName]: createHash('sha256').update('master').digest(),
+      [otherKeyName]: createHash('sha256').update('other').digest(),
+    },
   });
   const blobs = openMemoryBlobStore();
+  const kv = openMemoryKv();
   const opened = await openObjectStore({
-    kv: openMemoryKv(),
+    kv,
     blobs,
     kms: options.withoutKms === true ? undefined : kms,
     log: silentLog,
@@ -81,6 +90,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     log: silentLog,
     region: 'us-east-1',
     domains: options.domains ?? [],
+    allowsKeysInClear: options.refusesKeysInClear !== true,
     auth: { credentials, signingKeys: new SigningKeyCache(), region: 'us-east-1', now: Date.now },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
@@ -114,6 +124,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     host,
     store,
     kms,
+    kv,
     blobs,
     server,
     sdk,

@@ -59,7 +59,7 @@ function put(
         })(),
         sizeBytes: of.sizeBytes,
         attributes: attributes(of.label),
-        encryption: of.isEncrypted ? 'sse-s3' : 'default',
+        encryption: { kind: of.isEncrypted ? 'sse-s3' : 'default' },
         owner: 'steps',
       }),
   };
@@ -81,7 +81,7 @@ function multipart(key: string, label: string): StepOperation {
         bucket: stepBucket,
         key,
         attributes: attributes(label),
-        encryption: 'sse-s3',
+        encryption: { kind: 'sse-s3' },
         owner: 'steps',
       });
       const ref = { bucket: stepBucket, key, uploadId: upload.uploadId };

@@ -177,7 +177,7 @@ await describe('the key service is not what it was', async () => {
       async () => (await store.client.send({ method: 'GET', target })).status === 404,
       6_000,
     );
-    await assertRefused(store, 404, 'kms:KeyNotFound');
+    await assertRefused(store, 400, 'KMS.NotFoundException');
     await assertServesWithoutKey(store);
     writeFileSync(file, content, { mode: 0o600 });
     await eventually('encrypted objects are readable', async () => {
@@ -226,7 +226,7 @@ await describe('the key service is not what it was', async () => {
     await untilReady(store);
     await assertReadable(store, 'sealed');
     await service.kes('key', 'rm', service.keyName, '-k');
-    await assertRefused(store, 404, 'kms:KeyNotFound');
+    await assertRefused(store, 400, 'KMS.NotFoundException');
     await assertServesWithoutKey(store);
   });
 

@@ -104,7 +104,7 @@ export function put(
     body,
     sizeBytes: body instanceof Uint8Array ? body.length : undefined,
     attributes: plainAttributes,
-    encryption: 'default',
+    encryption: { kind: 'default' },
     owner: 'owner',
     ...more,
   });

@@ -6,9 +6,9 @@ import {
   checkBucketEncryption,
 } from '../../sse/bucket-encryption.ts';
 import { SseError } from '../../sse/sse-error.ts';
-import type { BucketSettings } from '../../store/types.ts';
+import type { BucketEncryption, BucketSettings } from '../../store/types.ts';
 import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
-import { noKmsText, S3Error, s3Errors } from '../errors.ts';
+import { invalidArgument, noKmsText, S3Error, s3Errors } from '../errors.ts';
 
 const documentBytesMax = 1024 * 1024;
 
@@ -20,30 +20,34 @@ export async function getBucketEncryption(call: S3Call): Promise<Reply> {
       details: { BucketName: call.target.bucket },
     });
   }
-  const algorithm = xmlElement('SSEAlgorithm', settings.encryption.algorithm);
+  const inner = defaultXml(settings.encryption);
   return xmlReply(
     'ServerSideEncryptionConfiguration',
-    `<Rule><ApplyServerSideEncryptionByDefault>${algorithm}</ApplyServerSideEncryptionByDefault></Rule>`,
+    `<Rule><ApplyServerSideEncryptionByDefault>${inner}</ApplyServerSideEncryptionByDefault></Rule>`,
   );
 }
 
-/** PUT ?encryption. Objects that are there already are not touched. */
+function defaultXml(encryption: BucketEncryption): string {
+  const algorithm = xmlElement('SSEAlgorithm', encryption.algorithm);
+  if (encryption.algorithm === 'AES256' || encryption.keyId === undefined) return algorithm;
+  return algorithm + xmlElement('KMSMasterKeyID', encryption.keyId);
+}
+
+/**
+ * PUT ?encryption. Objects that are there already are not touched. A key that the key service does not let the
+ * store use is refused now, not at the first write.
+ */
 export async function putBucketEncryption(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
   await call.store.getBucket(bucket);
   const document = await call.readDocument({ maxBytes: documentBytesMax });
-  const rule = parseConfiguration(document);
+  const rule = parseConfiguration(document, call.store.defaultKeyName !== '');
   if (!call.store.hasKms) throw new S3Error('NotImplemented', noKmsText);
-  if (rule.algorithm !== 'AES256') {
-    throw new S3Error(
-      'NotImplemented',
-      'A bucket default of aws:kms is not implemented; use AES256',
-    );
+  if (rule.algorithm === 'aws:kms') {
+    await call.store.assertKeyUsable(rule.keyName || call.store.defaultKeyName);
   }
-  await call.store.updateBucketSettings(bucket, (settings) => ({
-    ...settings,
-    encryption: { algorithm: 'AES256' },
-  }));
+  const encryption = settingOf(rule);
+  await call.store.updateBucketSettings(bucket, (settings) => ({ ...settings, encryption }));
   return emptyReply(200);
 }
 
@@ -53,7 +57,13 @@ export async function deleteBucketEncryption(call: S3Call): Promise<Reply> {
   return emptyReply(204);
 }
 
-function parseConfiguration(document: Uint8Array): BucketEncryptionDefault {
+function settingOf(rule: BucketEncryptionDefault): BucketEncryption {
+  if (rule.algorithm === 'AES256') return { algorithm: rule.algorithm };
+  const { algorithm, keyId } = rule;
+  return { algorithm, ...(keyId === '' ? {} : { keyId }) };
+}
+
+function parseConfiguration(document: Uint8Array, hasDefaultKey: boolean): BucketEncryptionDefault {
   const root = parseXml(document, { maxBytes: documentBytesMax });
   if (root.name !== 'ServerSideEncryptionConfiguration') throw new S3Error('MalformedXML');
   const rules = listChildren(root, 'Rule').map((rule) => {
@@ -66,9 +76,12 @@ function parseConfiguration(document: Uint8Array): BucketEncryptionDefault {
     return { algorithm, keyId };
   });
   try {
-    return checkBucketEncryption(rules);
+    return checkBucketEncryption(rules, { hasDefaultKey });
   } catch (cause) {
     if (!(cause instanceof SseError)) throw cause;
+    if (cause.code === 'rule-key-id-not-allowed') {
+      throw invalidArgument('KMSMasterKeyID', '', cause.message);
+    }
     const text = s3Errors.MalformedXML[1];
     throw new S3Error('MalformedXML', `${text} (${cause.message})`, { cause });
   }

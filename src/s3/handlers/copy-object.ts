@@ -1,6 +1,9 @@
 // CopyObject. A copy reads the source through its own key and writes the destination under a new one;
-// only a copy of a plain object onto itself that changes attributes leaves the bytes where they are.
+// only a copy of an object onto itself that changes attributes, and not how it is encrypted, leaves the bytes
+// and their key as they are.
 
+import { timingSafeEqual } from 'node:crypto';
+import { defaultOf, isSameEncryption, settleRequest } from '../../store/encryption-default.ts';
 import type {
   BodyChecksum,
   BucketInfo,
@@ -42,15 +45,17 @@ export async function copyObject(call: S3Call): Promise<Reply> {
   const plan = planCopy(call, source);
   const bucket = await store.getBucket(target.bucket);
   for (let attempt = 0; attempt < relabelAttemptsMax; attempt += 1) {
-    const object = await openCopySource(call, source);
+    const { object, found } = await openCopySource(call, source);
     const { info } = object;
     const attributes = mergeAttributes(headers, info, plan);
     if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
     if (!plan.isOntoItself || !staysInPlace(call, info, plan, bucket)) {
-      return copyReply(await copyBytes(call, plan, object, attributes));
+      return copyReply(call, await copyBytes(call, plan, object, attributes));
     }
-    const relabelled = await relabel(store, info, attributes);
-    if (relabelled !== undefined) return copyReply(relabelled);
+    const relabelled = await relabel(store, found, attributes);
+    if (relabelled === undefined) continue;
+    const { checksum } = info;
+    return copyReply(call, { ...relabelled, ...(checksum === undefined ? {} : { checksum }) });
   }
   throw new S3Error('ConditionalRequestConflict');
 }
@@ -113,7 +118,7 @@ function planCopy(call: S3Call, source: CopySource): CopyPlan {
     isOntoItself: source.bucket === target.bucket && source.key === target.key && isCurrent,
     replacesMetadata: isReplace(headers, 'x-amz-metadata-directive'),
     replacesTags: isReplace(headers, 'x-amz-tagging-directive'),
-    encryption: encryptionOfWrite(call),
+    encryption: encryptionOfWrite(call, { isCopy: true }),
     checksumAlgorithm: parseChecksumAlgorithm(headers['x-amz-checksum-algorithm']),
   };
 }
@@ -148,8 +153,8 @@ function refuseCopyWithoutChange(
   const storageClass = headers['x-amz-storage-class'];
   const changes =
     plan.replacesMetadata ||
-    plan.encryption !== 'default' ||
-    bucket.settings.encryption !== undefined ||
+    plan.encryption.kind !== 'default' ||
+    defaultOf(bucket.settings, info.key) !== undefined ||
     plan.checksumAlgorithm !== undefined ||
     headers['x-amz-website-redirect-location'] !== undefined ||
     (storageClass !== undefined && storageClass !== info.attributes.storageClass);
@@ -161,13 +166,28 @@ function refuseCopyWithoutChange(
   }
 }
 
-/** True when the bytes may stay: neither before nor after the copy is there a key to change. */
+/**
+ * True when the bytes may stay: they are protected before as they would be after. An encrypted object that is
+ * copied for nothing else gets a new key, because that is the reason to do so.
+ */
 function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: BucketInfo): boolean {
   const { headers } = call;
   if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
-  if (info.encryption !== undefined || plan.encryption !== 'default') return false;
-  if (bucket.settings.encryption !== undefined || call.environment.autoEncryption) return false;
-  return plan.checksumAlgorithm === undefined;
+  if (plan.checksumAlgorithm !== undefined) return false;
+  const wanted = settleRequest(plan.encryption, {
+    settings: bucket.settings,
+    key: info.key,
+    isAutoEncrypting: call.environment.autoEncryption,
+  });
+  if (wanted !== undefined && !plan.replacesMetadata && !plan.replacesTags) return false;
+  if (wanted?.kind === 'sse-c') return info.encryption?.kind === 'sse-c' && keepsClientKey(call);
+  return isSameEncryption(info.encryption, wanted, call.store.defaultKeyName);
+}
+
+function keepsClientKey(call: S3Call): boolean {
+  const before = call.customerKeys.ofCopySource()?.clientKey;
+  const after = call.customerKeys.ofObject()?.clientKey;
+  return before !== undefined && after !== undefined && timingSafeEqual(before, after);
 }
 
 /** A known checksum of the whole object is kept, and so checked once more; others are computed. */
@@ -182,8 +202,8 @@ function checksumOfCopy(
   return type === 'FULL_OBJECT' ? { algorithm, expected: value } : { algorithm };
 }
 
-function copyReply(info: ObjectInfo): Reply {
+function copyReply(call: S3Call, info: ObjectInfo): Reply {
   const headers: ReplyHeaders = [];
-  addEncryptionHeaders(headers, info.encryption);
+  addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return xmlReply('CopyObjectResult', copyResultXml(info), headers);
 }

@@ -19,7 +19,8 @@ export async function getObjectAttributes(call: S3Call): Promise<Reply> {
   const marker = partsLimit(call, 'x-amz-part-number-marker', 0);
   refuseEncryptionOfRead(call.headers);
   const { bucket, key } = call.target;
-  const { info } = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const found = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const { info } = found.unlock(call.customerKeys.ofObject()?.clientKey);
   let inner = '';
   if (wanted.has('ETag')) inner += xmlElement('ETag', info.etag);
   if (wanted.has('Checksum') && info.checksum !== undefined) {

@@ -1,7 +1,7 @@
 // GetObject and HeadObject: parameters, then conditions, then the range, and only then the key and the
 // bytes, so that nothing is opened for a request that gets none.
 
-import type { ByteRange, ObjectInfo } from '../../store/types.ts';
+import type { ByteRange, ObjectInfo, OpenedObject } from '../../store/types.ts';
 import { queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts';
 import { evaluateConditions } from '../conditions.ts';
 import { refuseEncryptionOfRead } from '../encryption.ts';
@@ -20,7 +20,8 @@ export async function getObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
   const version = targetVersion(call);
-  const object = await call.store.openObject({ bucket, key, ...version, willRead: true });
+  const found = await call.store.openObject({ bucket, key, ...version, willRead: true });
+  const object = unlock(call, found, partNumber);
   const { info } = object;
   const outcome = evaluateConditions(call.headers, info);
   if (outcome !== 'pass') return conditionReply(outcome, info);
@@ -31,11 +32,12 @@ export async function getObject(call: S3Call): Promise<Reply> {
   return { ...reply, body };
 }
 
-/** HEAD of an object: the headers that GET would send, and never a key or a byte. */
+/** HEAD of an object: the headers that GET would send, without asking the key service or reading a byte. */
 export async function headObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
-  const { info } = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const found = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const { info } = unlock(call, found, partNumber);
   const outcome = evaluateConditions(call.headers, info);
   if (outcome !== 'pass') return conditionReply(outcome, info);
   return describe(call, info, { range: selectRange(call, info, partNumber), partNumber });
@@ -59,6 +61,19 @@ function checkParameters(call: S3Call): number | undefined {
   }
   refuseEncryptionOfRead(headers);
   return partNumber;
+}
+
+/** The object as its reader may see it. A part that does not exist is told before a key is looked at. */
+function unlock(call: S3Call, object: OpenedObject, partNumber: number | undefined): OpenedObject {
+  const { encryption } = object.info;
+  if (call.accessKey === '' && encryption?.kind === 'sse-kms') {
+    throw new S3Error(
+      'AccessDenied',
+      'An object encrypted with aws:kms is read with a signed request only.',
+    );
+  }
+  if (partNumber !== undefined) partRange(object.info, partNumber);
+  return object.unlock(call.customerKeys.ofObject()?.clientKey);
 }
 
 function conditionReply(outcome: 'not-modified' | 'failed', info: ObjectInfo): Reply {

@@ -34,7 +34,7 @@ import {
   addEncryptionHeaders,
   asksForEncryption,
   encryptionOfWrite,
-  refuseEncryptionOfPart,
+  refuseCopySourceKey,
   refuseEncryptionOfPlainUpload,
 } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
@@ -60,7 +60,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Reply> {
     ...(checksum === undefined ? {} : { checksum }),
   });
   const replyHeaders: ReplyHeaders = [];
-  addEncryptionHeaders(replyHeaders, upload.encryption);
+  addEncryptionHeaders(replyHeaders, upload.encryption, { call, hasContext: true });
   if (upload.checksum !== undefined) {
     replyHeaders.push('x-amz-checksum-algorithm', upload.checksum.algorithm);
     replyHeaders.push('x-amz-checksum-type', upload.checksum.type);
@@ -76,16 +76,17 @@ export async function createMultipartUpload(call: S3Call): Promise<Reply> {
 export async function uploadPart(call: S3Call): Promise<Reply> {
   const ref = uploadOf(call);
   const partNumber = parsePartNumber(queryOf(call, 'partNumber') ?? '');
-  refuseEncryptionOfPart(call.headers);
+  refuseCopySourceKey(call.headers);
+  const key = keyOf(call);
   const upload = await call.store.getUpload(ref);
   refuseEncryptionOfPlainUpload(call.headers, upload.encryption);
   const body = await call.openBody();
-  const part = await call.store.putPart({ ...body, ...ref, partNumber });
+  const part = await call.store.putPart({ ...body, ...ref, ...key, partNumber });
   const headers: ReplyHeaders = ['etag', `"${part.etag}"`];
   if (part.checksum !== undefined) {
     headers.push(`x-amz-checksum-${part.checksum.algorithm.toLowerCase()}`, part.checksum.value);
   }
-  addEncryptionHeaders(headers, upload.encryption);
+  addEncryptionHeaders(headers, upload.encryption, { call, hasContext: false });
   return emptyReply(200, headers);
 }
 
@@ -94,10 +95,10 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
   const ref = uploadOf(call);
   const partNumber = parsePartNumber(queryOf(call, 'partNumber') ?? '');
   const source = parseCopySource(call.headers['x-amz-copy-source'] ?? '');
-  refuseEncryptionOfPart(call.headers);
+  const key = keyOf(call);
   const upload = await call.store.getUpload(ref);
   refuseEncryptionOfPlainUpload(call.headers, upload.encryption);
-  const object = await openCopySource(call, source);
+  const { object } = await openCopySource(call, source);
   const { sizeBytes } = object.info;
   const rangeHeader = call.headers['x-amz-copy-source-range'];
   const range =
@@ -107,10 +108,10 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
   checkCopySize(range.end - range.start);
   const isWhole = range.end - range.start === sizeBytes;
   const part = await withBody(await object.read(isWhole ? undefined : range), (body) =>
-    call.store.putPart({ ...ref, partNumber, body, sizeBytes: range.end - range.start }),
+    call.store.putPart({ ...ref, ...key, partNumber, body, sizeBytes: range.end - range.start }),
   );
   const headers: ReplyHeaders = [];
-  addEncryptionHeaders(headers, upload.encryption);
+  addEncryptionHeaders(headers, upload.encryption, { call, hasContext: false });
   const { etag, modifiedMs, checksum } = part;
   const inner = copyResultXml({ etag, modifiedMs }) + checksumXml(checksum);
   return xmlReply('CopyPartResult', inner, headers);
@@ -120,7 +121,8 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
 export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   const { headers, target } = call;
   const ref = uploadOf(call);
-  refuseEncryptionOfPart(headers);
+  refuseCopySourceKey(headers);
+  const key = keyOf(call);
   const stated = statedChecksum(headers);
   const checksumType = parseChecksumType(headers['x-amz-checksum-type']);
   const conditions = writeConditions(headers);
@@ -131,6 +133,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   });
   const input: CompleteUploadInput = {
     ...ref,
+    ...key,
     parts: parseCompletion(document),
     ...(conditions === undefined ? {} : { conditions }),
     ...(stated === undefined ? {} : { checksum: stated }),
@@ -140,7 +143,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   if (asksForEncryption(headers)) await refuseCompletionOfPlainUpload(call, ref);
   const info = await call.store.completeUpload(input);
   const replyHeaders: ReplyHeaders = [];
-  addEncryptionHeaders(replyHeaders, info.encryption);
+  addEncryptionHeaders(replyHeaders, info.encryption, { call, hasContext: false });
   const path = encodeURIComponent(target.key).replaceAll('%2F', '/');
   const inner =
     xmlElement('Location', `${call.origin}/${target.bucket}/${path}`) +
@@ -167,6 +170,12 @@ export async function abortMultipartUpload(call: S3Call): Promise<Reply> {
   refuseUnservedAbortHeaders(call.headers);
   await call.store.abortUpload(uploadOf(call));
   return emptyReply(204);
+}
+
+/** The client's key, ready to be spread into a store call. */
+function keyOf(call: S3Call): { readonly clientKey?: Uint8Array } {
+  const key = call.customerKeys.ofObject();
+  return key === undefined ? {} : { clientKey: key.clientKey };
 }
 
 /** The upload that a call is about. */

@@ -38,14 +38,14 @@ export async function putObject(call: S3Call): Promise<Reply> {
     owner: call.accessKey,
     ...(conditions === undefined ? {} : { conditions }),
   });
-  return emptyReply(200, writtenHeaders(info));
+  return emptyReply(200, writtenHeaders(call, info));
 }
 
 /** The headers that answer a write of a whole object. */
-export function writtenHeaders(info: ObjectInfo): ReplyHeaders {
+export function writtenHeaders(call: S3Call, info: ObjectInfo): ReplyHeaders {
   const headers: ReplyHeaders = ['etag', `"${info.etag}"`];
   addChecksumHeaders(headers, info.checksum);
-  addEncryptionHeaders(headers, info.encryption);
+  addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return headers;
 }
 

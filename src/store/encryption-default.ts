@@ -1,0 +1,60 @@
+// Which encryption a write gets: what the request asks for wins; else the bucket's default, else
+// auto-encryption, else none. Pure, because the protocol asks the same question before a copy.
+
+import { isDeepStrictEqual } from 'node:util';
+import { keyNameOf } from '../sse/sse-kms.ts';
+import type {
+  BucketEncryption,
+  BucketSettings,
+  EncryptionRequest,
+  ObjectEncryption,
+} from './types.ts';
+
+/** A request that is settled: no `default` any more. */
+export type SettledRequest = Exclude<EncryptionRequest, { readonly kind: 'default' }>;
+
+/** The encryption of a write of `key`; undefined for none. */
+export function settleRequest(
+  request: EncryptionRequest,
+  on: {
+    readonly settings: BucketSettings;
+    readonly key: string;
+    readonly isAutoEncrypting: boolean;
+  },
+): SettledRequest | undefined {
+  if (request.kind !== 'default') return request;
+  const rule = defaultOf(on.settings, on.key);
+  if (rule !== undefined) return requestOf(rule);
+  return on.isAutoEncrypting ? { kind: 'sse-s3' } : undefined;
+}
+
+/** The default that holds for a key; undefined when there is none. */
+export function defaultOf(settings: BucketSettings, _key: string): BucketEncryption | undefined {
+  return settings.encryption;
+}
+
+function requestOf(rule: BucketEncryption): SettledRequest {
+  if (rule.algorithm === 'AES256') return { kind: 'sse-s3' };
+  return { kind: 'sse-kms', ...(rule.keyId === undefined ? {} : { keyId: rule.keyId }) };
+}
+
+/**
+ * True when a write with this request would be protected exactly as the object is: same kind, same master key,
+ * same context, same texts to show. SSE-C is never the same, because nothing here knows the keys.
+ */
+export function isSameEncryption(
+  stored: ObjectEncryption | undefined,
+  wanted: SettledRequest | undefined,
+  defaultKeyName: string,
+): boolean {
+  if (stored === undefined || wanted === undefined) return stored === wanted;
+  if (stored.kind === 'sse-s3')
+    return wanted.kind === 'sse-s3' && stored.keyName === defaultKeyName;
+  if (stored.kind !== 'sse-kms' || wanted.kind !== 'sse-kms') return false;
+  const keyName = keyNameOf(wanted.keyId ?? '') || defaultKeyName;
+  return (
+    stored.keyName === keyName &&
+    stored.keyId === (wanted.keyId ?? keyName) &&
+    isDeepStrictEqual(stored.context ?? {}, wanted.context ?? {})
+  );
+}
