@@ -179,8 +179,7 @@ class S3Listener {
       exchange.corsHeaders = await findCorsHeaders(request, target, store);
     }
     const authentication = await this.#authenticate(request, target, operationOf(route), store);
-    const isSecure = request.socket instanceof TLSSocket;
-    refuseKeysInClear(authentication.headers, isSecure || this.#deps.allowsKeysInClear === true);
+    refuseKeysInClear(authentication.headers, this.#takesKeys(request));
     if (authentication.hoisted.has(copySource)) route = findRoute(method, target, true);
     if (authentication.method !== 'presigned') refuseHeadersInQuery(target);
     const operation = operationOf(route);
@@ -211,6 +210,11 @@ class S3Listener {
     }
   }
 
+  /** Whether the line is safe enough for keys of SSE-C. */
+  #takesKeys(request: IncomingMessage): boolean {
+    return request.socket instanceof TLSSocket || this.#deps.allowsKeysInClear === true;
+  }
+
   async #answerForm(
     exchange: Exchange,
     operation: S3Operation,
@@ -227,11 +231,13 @@ class S3Listener {
     };
     const call = await openFormCall(parts, this.#deps.auth);
     try {
+      refuseKeysInClear(call.headers, this.#takesKeys(exchange.request));
       await this.#authorize(call.identity, operation, call.target, store);
       refuseReservedHeaders(call.headers);
       return await postObject(call);
     } finally {
       call.abort();
+      call.customerKeys.wipe();
     }
   }
 

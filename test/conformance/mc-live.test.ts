@@ -260,7 +260,7 @@ describe('the client against the S3 edge', () => {
     const file = await makeFile('refused', Buffer.from('x'));
     const kms = await mc(['cp', '--enc-kms', `${place}=key`, file, `${place}/x`, '--json']);
     assert.equal(kms.code, 1);
-    assert.match(kms.stdout, /"Code":"NotImplemented"/);
+    assert.match(kms.stdout, /"Code":"KMS.NotFoundException"/);
     const missing = await mc(['cat', `${place}/nothing`]);
     assert.deepEqual(missing, {
       code: 1,

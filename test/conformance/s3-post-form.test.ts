@@ -2,7 +2,7 @@
 // what they should be, which leave nothing behind.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { deriveSigningKey } from '../../src/sigv4/signing-key.ts';
@@ -268,6 +268,38 @@ void describe('browser forms', () => {
     const { objects } = await at.store.listObjects(query);
     return objects.filter((object) => object.sizeBytes > 128 * 1024).length;
   }
+
+  void test('a key of the client seals the file, and is refused over plain HTTP', async () => {
+    const key = Buffer.alloc(32, 7);
+    const fields: Fields = [
+      ['x-amz-server-side-encryption-customer-algorithm', 'AES256'],
+      ['x-amz-server-side-encryption-customer-key', key.toString('base64')],
+      [
+        'x-amz-server-side-encryption-customer-key-md5',
+        createHash('md5').update(key).digest('base64'),
+      ],
+    ];
+    const open = fields.map(([name]) => ['starts-with', `$${name}`, ''] as const);
+    const signed = signedV4([...anyKey, ...open]);
+    assert.equal((await post([['key', 'c'], ...fields, ...signed])).status, 204);
+    assert.equal((await at.send('GET', '/forms/c')).status, 400);
+    const headers = Object.fromEntries(fields);
+    assert.equal((await at.send('GET', '/forms/c', { headers })).body.toString(), 'hello');
+    const strict = await startHarness({ refusesKeysInClear: true });
+    try {
+      await strict.send('PUT', '/forms');
+      const form = new FormData();
+      for (const [name, value] of [['key', 'c'] as const, ...fields, ...signed]) {
+        form.append(name, value);
+      }
+      form.append('file', new Blob(['hello']), 'f');
+      const answer = await fetch(`http://${strict.host}/forms`, { method: 'POST', body: form });
+      assert.match(await answer.text(), /<Code>InvalidRequest<.*secure connection/);
+      assert.equal((await strict.send('HEAD', '/forms/c')).status, 404);
+    } finally {
+      await strict.close();
+    }
+  });
 
   void test('an absent bucket is told before the form is read', async () => {
     const answer = await fetch(`http://${at.host}/nowhere`, {
