@@ -271,6 +271,35 @@ database_path=${inDir('pykmip.db')}
       await store.close();
     });
 
+    test(`KMIP ${version}: a deletion that died after Revoke is over, one of somebody else is not`, async () => {
+      const client = openClient(version);
+      const store = await open({ version });
+      for (const [name, isMarked] of [
+        ['marked', true],
+        ['unmarked', false],
+      ] as const) {
+        await store.create(name, 'old');
+        const [object] = await client.describe(await client.locate(name));
+        assert.ok(object);
+        if (isMarked) {
+          const mark = `.deleted.${object.createdAt}.${object.id}`;
+          await client.register(mark, Buffer.from('deleted'));
+        }
+        await client.revoke(object.id);
+      }
+      await assert.rejects(store.get('marked'), failsWith('not-found'));
+      await assert.rejects(store.get('unmarked'), failsWith('failed'));
+      await assert.rejects(store.create('unmarked', 'new'), failsWith('failed'));
+      await store.create('marked', 'new');
+      assert.equal(await store.get('marked'), 'new');
+      assert.deepEqual((await store.list()).toSorted(), ['marked', 'unmarked']);
+      await store.delete('marked');
+      await store.delete('unmarked');
+      assert.deepEqual(await client.locate(), []);
+      client.close();
+      await store.close();
+    });
+
     test(`KMIP ${version}: an active object cannot be destroyed before it is revoked`, async () => {
       const client = openClient(version);
       const id = await client.register('states', Buffer.from('1'));

@@ -367,10 +367,12 @@ async function readAuthorities(place: string | undefined): Promise<Buffer[] | un
   if (place === undefined || place === '') return undefined;
   try {
     if (!(await stat(place)).isDirectory()) return [await readFile(place)];
-    const files = (await readdir(place, { withFileTypes: true })).filter(
-      (entry) => !entry.isDirectory(),
+    const files = (await readdir(place)).map((name) => path.join(place, name));
+    // A mounted secret has links to folders beside its files.
+    const kinds = await Promise.all(files.map(async (file) => stat(file)));
+    return await Promise.all(
+      files.filter((_, index) => kinds[index]?.isFile()).map(async (file) => readFile(file)),
     );
-    return await Promise.all(files.map(async ({ name }) => readFile(path.join(place, name))));
   } catch (error) {
     throw failed(`cannot read ${place}: ${codeOf(error)}`, error);
   }

@@ -29,11 +29,13 @@ export type KmipCreateDeps = {
   readonly claimMs: number;
   /** The objects of a name that are ours and not destroyed, the one that counts first. */
   readonly look: (name: string) => Promise<readonly KmipObject[]>;
+  /** Ends the deletion of an object out of use; false when nobody began to delete it. */
+  readonly finishBegun: (object: KmipObject) => Promise<boolean>;
 };
 
 /** How long to compete for a name beyond the time a dead creator's claim takes. */
 const patienceMs = 20_000;
-/** Rounds in which an object that is just being deleted may finish. */
+/** Rounds in which an object that is just being deleted may go: its mark goes after it. */
 const deletionRounds = 8;
 const rivalsRounds = 50;
 const pauseMs = { first: 10, most: 400 };
@@ -84,7 +86,8 @@ export class KmipCreator {
     const now = this.#deps.now();
     for (const object of objects) {
       if (object.state !== 'pre-active') {
-        if (round >= deletionRounds) throw outOfUse(name, object);
+        const isFinished = await this.#deps.finishBegun(object);
+        if (!isFinished && round >= deletionRounds) throw outOfUse(name, object);
         continue;
       }
       const since = seen.get(object.id);
@@ -142,7 +145,8 @@ export class KmipCreator {
       // Also after a lost answer: the state tells what happened.
       const [object] = await this.#deps.client.describe([id]);
       if (object?.state === 'active') return true;
-      if (isGone(error) || object === undefined) return false;
+      // Without an answer it may have been active, and deleted since: that must not be undone.
+      if (isGone(error) || (object === undefined && error instanceof KmipRefusal)) return false;
       throw error;
     }
   }
@@ -208,6 +212,6 @@ function refuseTaken(name: string, objects: readonly KmipObject[]): void {
 export function outOfUse(name: string, { id, state }: KmipObject): KeyStoreError {
   return new KeyStoreError(
     'failed',
-    `kmip: object ${id} of ${name} is ${state}: it was taken out of use, or its deletion was interrupted; delete the key, or bring the object back on the server`,
+    `kmip: object ${id} of ${name} is ${state}: it was taken out of use on the server, not by deleting the key: delete the key, or restore the object there`,
   );
 }

@@ -1,6 +1,6 @@
 // The payloads of the KMIP operations a store of named texts needs: made from, and read into, plain values.
 // A text is a Secret Data object of type Password: the one kind of object for free bytes that has a state, and
-// the state is what makes creating atomic (`kmip-create.ts`).
+// the state is what makes creating atomic (`create.ts`).
 
 import {
   childrenOf,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -163,7 +163,11 @@ describe('KMIP settings', () => {
   test('tls.ca may be a directory', () =>
     withDouble({}, async (double) => {
       const dir = mkdtempSync(path.join(tmpdir(), 'kmip-ca-'));
-      copyFileSync(double.tls.ca, path.join(dir, 'a.pem'));
+      // As a secret is mounted in Kubernetes.
+      mkdirSync(path.join(dir, '..2026'));
+      copyFileSync(double.tls.ca, path.join(dir, '..2026/a.pem'));
+      symlinkSync('..2026', path.join(dir, '..data'));
+      symlinkSync('..data/a.pem', path.join(dir, 'a.pem'));
       const store = await open(double, { tls: { ...double.tls, ca: dir } });
       await store.close();
       rmSync(dir, { recursive: true });

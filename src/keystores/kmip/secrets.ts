@@ -1,5 +1,5 @@
 // A KMIP server as a store of named texts. A text is one Secret Data object: Name is the store's name, Object
-// Group is `coffer`, the state tells a key (active) from a claim (pre-active, see `kmip-create.ts`). Rule kept
+// Group is `coffer`, the state tells a key (active) from a claim (pre-active, see `create.ts`). Rule kept
 // here: only an active object is ever read as a key, and if a server ever has two of one name, every reader
 // takes the same one: the oldest, then the smaller id.
 
@@ -8,6 +8,7 @@ import { KeyStoreError, type KeyStoreStatus } from '../../keys/key-store.ts';
 import { isGone, KmipClient, KmipRefusal } from './client.ts';
 import { KmipPool, type KmipTlsFiles, parseKmipEndpoint } from './connection.ts';
 import { KmipCreator, outOfUse } from './create.ts';
+import { isKept, KmipDeletions } from './deletion.ts';
 import { type KmipVersion, kmipVersions } from './messages.ts';
 import type { KmipObject } from './payloads.ts';
 import type { SecretStore } from '../secret-store.ts';
@@ -28,6 +29,8 @@ export type KmipStoreDeps = {
   readonly log: Log;
   /** For tests: milliseconds after which another creator's claim is given up; 2 s by default. */
   readonly claimMs?: number;
+  /** For tests: milliseconds after which a deletion that did not revoke is given up; 60 s by default. */
+  readonly markMs?: number;
   /** For tests: as in `KmipPoolSettings`. */
   readonly deadlineMs?: number;
   readonly connectionsMax?: number;
@@ -38,6 +41,7 @@ export type KmipStoreDeps = {
 /** A name of ours is one of these; anything else in the group is none. */
 const namePattern = /^[0-9A-Za-z_-]{1,127}$/;
 const claimDefaultMs = 2_000;
+const markDefaultMs = 60_000;
 /** How often, and after how many milliseconds, an object that is just being deleted is looked at again. */
 const deletion = { rounds: 10, pauseMs: 50 };
 
@@ -87,11 +91,18 @@ function readVersion(text: string): KmipVersion | undefined {
 class KmipSecretStore implements SecretStore {
   readonly #client: KmipClient;
   readonly #creator: KmipCreator;
+  readonly #deletions: KmipDeletions;
   /** The last creation of each name in this process: they take turns, so that only processes compete. */
   readonly #creations = new Map<string, Promise<void>>();
 
   constructor(client: KmipClient, deps: KmipStoreDeps) {
     this.#client = client;
+    this.#deletions = new KmipDeletions({
+      client,
+      log: deps.log,
+      now: () => performance.now(),
+      markMs: deps.markMs ?? markDefaultMs,
+    });
     this.#creator = new KmipCreator({
       client,
       log: deps.log,
@@ -100,6 +111,7 @@ class KmipSecretStore implements SecretStore {
       random: Math.random,
       claimMs: deps.claimMs ?? claimDefaultMs,
       look: async (name) => this.#look(name),
+      finishBegun: async (object) => this.#deletions.finishBegun(object),
     });
   }
 
@@ -120,7 +132,7 @@ class KmipSecretStore implements SecretStore {
   async get(name: string): Promise<string> {
     return asKeyStoreError(async () => {
       for (let round = 1; ; round += 1) {
-        const [object] = (await this.#look(name)).filter(({ state }) => state !== 'pre-active');
+        const object = await this.#counting(name);
         if (object === undefined) throw new KeyStoreError('not-found', `${name} does not exist`);
         const value = object.state === 'active' ? await this.#read(object.id) : undefined;
         if (value !== undefined) return value;
@@ -134,14 +146,15 @@ class KmipSecretStore implements SecretStore {
     await asKeyStoreError(async () => {
       const objects = (await this.#look(name)).filter(({ state }) => state !== 'pre-active');
       // The one that counts goes last: until then nobody may take another one for the key.
-      for (const object of objects.toReversed()) await this.#destroy(object);
+      for (const object of objects.toReversed()) await this.#deletions.delete(object);
     });
   }
 
   async list(): Promise<string[]> {
     return asKeyStoreError(async () => {
       const objects = await this.#client.describe(await this.#client.locate());
-      const keys = objects.filter(({ state }) => isKept(state) && state !== 'pre-active');
+      const counting = await this.#deletions.sweep(objects);
+      const keys = counting.filter((object) => isKept(object) && object.state !== 'pre-active');
       return [...new Set(keys.flatMap((object) => object.names))].filter((name) =>
         namePattern.test(name),
       );
@@ -171,8 +184,18 @@ class KmipSecretStore implements SecretStore {
   async #look(name: string): Promise<readonly KmipObject[]> {
     const objects = await this.#client.describe(await this.#client.locate(name));
     return objects
-      .filter(({ names: of, state }) => isKept(state) && of.includes(name))
+      .filter((object) => isKept(object) && object.names.includes(name))
       .toSorted(byPrecedence);
+  }
+
+  /** The object that stands for this name, active or not; claims and what is deleted do not. */
+  async #counting(name: string): Promise<KmipObject | undefined> {
+    for (const object of await this.#look(name)) {
+      if (object.state === 'active') return object;
+      if (object.state === 'pre-active') continue;
+      if (!(await this.#deletions.isDeleted(object))) return object;
+    }
+    return undefined;
   }
 
   /** Undefined when it was deleted a moment ago. */
@@ -184,23 +207,6 @@ class KmipSecretStore implements SecretStore {
       throw error;
     }
   }
-
-  async #destroy({ id, state }: KmipObject): Promise<void> {
-    if (state === 'active') {
-      try {
-        await this.#client.revoke(id);
-      } catch (error) {
-        // Somebody else may be deleting it too.
-        const [object] = await this.#client.describe([id]);
-        if (!(error instanceof KmipRefusal) || object?.state === 'active') throw error;
-      }
-    }
-    await this.#client.destroy(id);
-  }
-}
-
-function isKept(state: KmipObject['state']): boolean {
-  return state !== 'destroyed' && state !== 'destroyed-compromised';
 }
 
 function byPrecedence(a: KmipObject, b: KmipObject): number {
