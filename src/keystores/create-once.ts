@@ -9,7 +9,7 @@ export type CreateOnce = {
   readonly send: () => Promise<HttpAnswer>;
   readonly isTaken: (answer: HttpAnswer) => boolean;
   /** Reads what lies there; called only when a second attempt found the name taken. */
-  readonly read: () => Promise<string>;
+  readonly read: () => Promise<string | undefined>;
   readonly value: string;
   /** Before attempts 2 and 3; 200 to 1,000 ms at random by default. */
   readonly retryDelayMs?: (() => number) | undefined;

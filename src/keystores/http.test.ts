@@ -1,7 +1,7 @@
 // The client of the adapters against a server that misbehaves.
 
 import assert from 'node:assert/strict';
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -199,6 +199,23 @@ test('goes on with the next node when one is down', async () => {
   }
 });
 
+test('goes on with the next node when one is out of order', async () => {
+  const second = await startDoubleServer(ok);
+  const settings = (server: DoubleServer) => ({ endpoints: [server.origin, second.origin] });
+  try {
+    await withClient({ settings }, async ({ server, client }) => {
+      server.failNext(9, 500);
+      assert.equal((await client.call(get)).status, 200);
+      assert.equal(server.requests.length, 1);
+      assert.equal((await client.call({ ...get, node: 1 })).status, 200);
+      assert.equal((await client.call({ ...get, node: 0 })).status, 500);
+      assert.equal(second.requests.length, 2);
+    });
+  } finally {
+    await second.close();
+  }
+});
+
 test('trusts only the given authority, and shows its client certificate', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'coffer-http-'));
   const own = await createClientCertificate(generateApiKey());
@@ -220,7 +237,7 @@ test('trusts only the given authority, and shows its client certificate', async 
     });
     const authorities = join(folder, 'ca');
     const settings = async (server: DoubleServer) => {
-      await import('node:fs/promises').then(({ mkdir }) => mkdir(authorities));
+      await mkdir(authorities);
       await copyFile(server.caFile, join(authorities, 'one.pem'));
       await writeFile(join(authorities, 'README'), 'no certificate');
       return openHttpClient({
@@ -303,6 +320,41 @@ test('a certificate that was renewed in place is used without a restart, a broke
     await copyFile(second.caFile, ca);
     await assert.rejects(client.call(get), failsWith('unreachable'));
     await copyFile(first.caFile, ca);
+    assert.equal((await client.call(get)).status, 200);
+  } finally {
+    await client.close();
+    await first.close();
+    await second.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('an authority that was written in place in its folder, or links to another, is noticed', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'coffer-http-'));
+  const first = await startDoubleServer(ok, { isTls: true });
+  const second = await startDoubleServer(ok, { isTls: true });
+  const ca = join(folder, 'ca');
+  await mkdir(ca);
+  await copyFile(first.caFile, join(ca, 'one.pem'));
+  const client = await openHttpClient({
+    product: 'test',
+    endpoints: [second.origin],
+    tls: { ca },
+    tlsCheckMs: 0,
+    retryDelayMs: () => 1,
+  });
+  try {
+    await assert.rejects(client.call(get), failsWith('unreachable'));
+    await copyFile(second.caFile, join(ca, 'one.pem'));
+    assert.equal((await client.call(get)).status, 200);
+    await copyFile(first.caFile, join(ca, 'one.pem'));
+    await assert.rejects(client.call(get), failsWith('unreachable'));
+    // As a mounted secret changes: the file is a link, and stays the same one.
+    await rm(join(ca, 'one.pem'));
+    await symlink('../target', join(ca, 'one.pem'));
+    await copyFile(first.caFile, join(folder, 'target'));
+    await assert.rejects(client.call(get), failsWith('unreachable'));
+    await copyFile(second.caFile, join(folder, 'target'));
     assert.equal((await client.call(get)).status, 200);
   } finally {
     await client.close();

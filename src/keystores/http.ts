@@ -3,6 +3,7 @@
 // what is safe to repeat, redirects that never carry a credential elsewhere, and errors that name the
 // product, the host and the path, and never a query, a header, a body or the credentials of a URL.
 
+import type { Stats } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { getCACertificates } from 'node:tls';
@@ -21,7 +22,7 @@ export type HttpHeaders = Readonly<Record<string, string>>;
 export type HttpSettings = {
   /** Names the product in errors, for example `vault`. */
   readonly product: string;
-  /** Base URLs of equal nodes, `http(s)://host[:port][/path]`, at least one. The next one is tried when one does not answer. */
+  /** Base URLs of equal nodes, `http(s)://host[:port][/path]`, at least one. The next one is tried when one does not answer, or with a status of 500 or more. */
   readonly endpoints: readonly string[];
   readonly tls?: HttpTlsFiles | undefined;
   /**
@@ -55,6 +56,8 @@ export type HttpCall = {
   readonly isAnonymous?: boolean;
   readonly answerBytesMax?: number;
   readonly deadlineMs?: number;
+  /** Index of the endpoint to ask, and no other; without it, the one that answered last, then the next. */
+  readonly node?: number;
 };
 
 export type HttpAnswer = {
@@ -147,14 +150,19 @@ class UndiciClient implements HttpClient {
       const isLast = !isRepeatable || count === attemptsMax;
       try {
         const answer = await this.#authorized(attempt);
+        if (answer.status >= 500) this.#moveOn(call);
         if (isLast || answer.status < 500 || !(await this.#pause(attempt))) return answer;
       } catch (error) {
         const isTransient = error instanceof KeyStoreError && error.code === 'unreachable';
         if (!isTransient) throw error;
-        this.#current = (this.#current + 1) % this.#bases.length;
+        this.#moveOn(call);
         if (isLast || this.#isClosed || !(await this.#pause(attempt))) throw error;
       }
     }
+  }
+
+  #moveOn(call: HttpCall): void {
+    if (call.node === undefined) this.#current = (this.#current + 1) % this.#bases.length;
   }
 
   /** Waits before the next attempt; false when there is no time left for one. */
@@ -192,7 +200,7 @@ class UndiciClient implements HttpClient {
   }
 
   #urlOf(call: HttpCall): URL {
-    const base = this.#bases[this.#current] ?? this.#bases[0];
+    const base = this.#bases[call.node ?? this.#current];
     if (base === undefined) throw failed(this.#settings.product, 'no endpoint is given');
     return new URL(`${base.origin}${base.pathname.replace(/\/+$/, '')}${call.path}`);
   }
@@ -287,7 +295,7 @@ class UndiciClient implements HttpClient {
       const old = this.#dispatcher;
       this.#dispatcher = fresh;
       this.#tlsState = state;
-      void old?.close();
+      void old?.close().catch(() => undefined);
     } catch (error) {
       if (!(error instanceof KeyStoreError)) throw error;
     }
@@ -295,16 +303,35 @@ class UndiciClient implements HttpClient {
 
   async #describeTlsFiles(): Promise<string> {
     const files = Object.values(this.#settings.tls ?? {}).filter((file) => file);
-    const parts = files.map(async (file = '') => {
-      try {
-        const { mtimeMs, size, ino } = await stat(file);
-        return `${file} ${mtimeMs} ${size} ${ino}`;
-      } catch {
-        return `${file} missing`;
-      }
-    });
-    return (await Promise.all(parts)).join('\n');
+    const parts = await Promise.all(files.map(async (file = '') => describeFile(file)));
+    return parts.join('\n');
   }
+}
+
+/** Differs when the file, or one in the directory, is another: a directory shows nothing of what is written in place. */
+async function describeFile(file: string): Promise<string> {
+  try {
+    const stats = await stat(file);
+    const entries = stats.isDirectory() ? (await readdir(file)).toSorted() : [];
+    const inside = await Promise.all(
+      entries.map(async (entry) => describe(path.join(file, entry))),
+    );
+    return [describeStats(file, stats), ...inside].join('\n');
+  } catch {
+    return `${file} missing`;
+  }
+}
+
+async function describe(file: string): Promise<string> {
+  try {
+    return describeStats(file, await stat(file));
+  } catch {
+    return `${file} missing`;
+  }
+}
+
+function describeStats(file: string, { mtimeMs, ctimeMs, size, ino }: Stats): string {
+  return `${file} ${mtimeMs} ${ctimeMs} ${size} ${ino}`;
 }
 
 async function makeDispatcher(settings: HttpSettings, bases: readonly URL[]): Promise<Dispatcher> {

@@ -185,6 +185,26 @@ describe('real Vault', () => {
     await store.close();
   });
 
+  test('beside nodes that are down, sealed or out of order, everything goes on', async () => {
+    const down = await startDoubleServer(() => ({ status: 200 }));
+    await down.down();
+    const sealed = await startDoubleServer(() => ({
+      status: 503,
+      body: { errors: ['Vault is sealed'] },
+    }));
+    const broken = await startDoubleServer(() => ({ status: 500, body: 'no' }));
+    const nodes = [down.origin, sealed.origin, broken.origin, origin].join(',');
+    const store = await open(settingsOf('v2'), nodes);
+    await store.create('a', '1');
+    await assert.rejects(store.create('a', '2'), failsWith('exists'));
+    assert.equal(await store.get('a'), '1');
+    assert.equal((await store.status()).state, 'available');
+    await store.delete('a');
+    assert.deepEqual(await store.list(), []);
+    await store.close();
+    for (const node of [down, sealed, broken]) await node.close();
+  });
+
   test('a revoked token is replaced, one that ends is renewed', async () => {
     const store = await open(settingsOf('v2'));
     await store.create('a', '1');

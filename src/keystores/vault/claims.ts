@@ -4,22 +4,24 @@
 //
 // A creator writes its claim and then lists. Whoever sees no other claim on the name is alone: of two, each
 // wrote before it listed, so at least one sees the other and withdraws. Who is alone looks whether the name
-// is free, writes it and removes the claim. Claims of dead creators are removed when they have been seen for
-// a minute, or are ten minutes old by the clock.
+// is free, writes it and removes the claim. A creator ends its write, all attempts included, within
+// `writeWithinMs` of its claim or gives up. The claims of dead creators are removed by whoever has itself seen
+// them for longer than that, `seenForMs`; no clock of another machine matters, the time in a claim is only
+// for people.
 //
 // This holds as long as Vault shows writes to every node at once (one cluster, no performance standby
-// that lags) and a write arrives within `writeWithinMs` of the claim. The reference key service makes no
+// that lags) and a write whose answer was lost does not arrive later than its claim is removed. The reference key service makes no
 // claims: it must not create keys on the same engine at the same time.
 
 import { randomBytes } from 'node:crypto';
 import { KeyStoreError } from '../../keys/key-store.ts';
-import type { VaultKv } from './kv.ts';
+import type { VaultKv1 } from './kv.ts';
 
 export type ClaimDeps = {
-  readonly kv: VaultKv;
+  readonly kv: Pick<VaultKv1, 'create' | 'write' | 'get' | 'delete' | 'list'>;
   /** Counts milliseconds and never goes back. */
   readonly now: () => number;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, to date claims. */
   readonly wallClock: () => number;
   readonly sleep: (ms: number) => Promise<void>;
 };
@@ -28,10 +30,23 @@ const triesMax = 12;
 const pauseMs = 25;
 const pauseMaxMs = 1_000;
 const seenForMs = 60_000;
-const ageMaxMs = 600_000;
-const writeWithinMs = 20_000;
+const writeWithinMs = 30_000;
+/** With less left a write is not begun. */
+const writeLeastMs = 5_000;
 const seenMax = 1_000;
-const claimShape = /^(.+)--claim-([0-9a-f]{1,12})-[0-9a-f]+-$/;
+const claimShape = /^(.+)--claim-[0-9a-f]{1,12}-[0-9a-f]+-$/;
+
+/** Which other creators of a name there are. */
+type Others = 'none' | 'some' | 'unknown';
+
+/** Why a name was not created. */
+const reasons: Readonly<Record<Others, (name: string) => string>> = {
+  none: (name) => `${name} was not created, because Vault is too slow: try again`,
+  some: (name) =>
+    `another node is creating ${name}; if it died, its claim is removed in a minute: try again then`,
+  unknown: (name) =>
+    `${name} was not created, because Vault does not list what was just written: name the active node as endpoint, or use KV version 2`,
+};
 
 /** Whether an entry is a claim, which no list shows. */
 export function isClaim(entry: string): boolean {
@@ -65,6 +80,7 @@ export class ClaimedCreates {
 
   async #createInTurn(name: string, value: string): Promise<void> {
     const { kv, sleep } = this.#deps;
+    let others: Others = 'none';
     for (let tries = 0; tries < triesMax; tries += 1) {
       if (await this.#exists(name)) throw taken(name);
       const claim = this.#newClaim(name);
@@ -73,39 +89,49 @@ export class ClaimedCreates {
       // A write that failed may still arrive: its claim stays, and keeps others out until it is dead.
       let mayArrive = false;
       try {
-        if (await this.#isAlone(name, claim)) {
+        others = await this.#others(name, claim);
+        if (others === 'none') {
           if (await this.#exists(name)) throw taken(name);
-          if (this.#deps.now() - claimedAt < writeWithinMs) {
+          const withinMs = claimedAt + writeWithinMs - this.#deps.now();
+          if (withinMs >= writeLeastMs) {
             mayArrive = true;
-            await kv.create(name, value);
-            mayArrive = false;
+            mayArrive = !(await kv.write(name, value, { withinMs }));
             return;
           }
         }
       } finally {
-        if (!mayArrive) await kv.delete(claim);
+        if (!mayArrive) await this.#withdraw(claim);
       }
       await sleep(Math.random() * Math.min(pauseMs * 2 ** tries, pauseMaxMs));
     }
-    throw new KeyStoreError(
-      'failed',
-      `vault: another node is creating ${name}; if it died, its claim is removed in a minute: try again then`,
-    );
+    throw new KeyStoreError('failed', `vault: ${reasons[others](name)}`);
   }
 
-  /** Whether no other creator lives; removes the claims of those that do not. */
-  async #isAlone(name: string, own: string): Promise<boolean> {
-    let isAlone = true;
-    for (const entry of await this.#deps.kv.list()) {
-      const [, claimed, hex = ''] = claimShape.exec(entry) ?? [];
-      if (claimed !== name || entry === own) continue;
-      if (this.#isDead(entry, Number.parseInt(hex, 16))) await this.#deps.kv.delete(entry);
-      else isAlone = false;
+  /** A claim that stays is as one of a dead creator, and changes nothing about what happened to the name. */
+  async #withdraw(claim: string): Promise<void> {
+    try {
+      await this.#deps.kv.delete(claim);
+    } catch (error) {
+      if (!(error instanceof KeyStoreError)) throw error;
     }
-    return isAlone;
   }
 
-  #isDead(claim: string, claimedAt: number): boolean {
+  /** Whether another creator lives; removes the claims of those that do not. */
+  async #others(name: string, own: string): Promise<Others> {
+    const entries = await this.#deps.kv.list();
+    // Who does not see what it has just written does not see the claims of others either.
+    let others: Others = entries.includes(own) ? 'none' : 'unknown';
+    for (const entry of entries) {
+      const [, claimed] = claimShape.exec(entry) ?? [];
+      if (claimed !== name || entry === own) continue;
+      if (this.#isDead(entry)) await this.#deps.kv.delete(entry);
+      else others = 'some';
+    }
+    return others;
+  }
+
+  /** Says so only after this node has seen it for a while: its clock is the only one that is trusted. */
+  #isDead(claim: string): boolean {
     const now = this.#deps.now();
     const firstSeen = this.#seen.get(claim) ?? now;
     if (!this.#seen.has(claim)) {
@@ -113,7 +139,7 @@ export class ClaimedCreates {
       if (this.#seen.size >= seenMax && oldest !== undefined) this.#seen.delete(oldest);
       this.#seen.set(claim, now);
     }
-    return now - firstSeen >= seenForMs || this.#deps.wallClock() - claimedAt >= ageMaxMs;
+    return now - firstSeen >= seenForMs;
   }
 
   #newClaim(name: string): string {

@@ -1,14 +1,16 @@
-// Calls to HashiCorp Vault or OpenBao: the headers every request carries, namespaces, what its answers mean,
-// and whether it is sealed. A token is asked from whoever holds it; a refusal that means "this token is no
-// longer good" makes it get a new one, once. No error shows a token, and what Vault says is cut short.
+// Calls to HashiCorp Vault or OpenBao: the headers every request carries, namespaces, and how often the seal is
+// looked at. A token is asked from whoever holds it; a refusal that means "this token is no longer good" makes
+// it get a new one, once. No error shows a token.
 
-import { KeyStoreError, type KeyStoreStatus } from '../../keys/key-store.ts';
-import { saidBy } from '../create-once.ts';
+import type { KeyStoreStatus } from '../../keys/key-store.ts';
 import type { HttpAnswer, HttpCall, HttpClient } from '../http.ts';
 import type { RenewalClock } from '../vendors/renewed-token.ts';
+import { VaultNodes } from './nodes.ts';
 
 export type VaultCall = Pick<HttpCall, 'method' | 'path' | 'json' | 'isRepeatable'> & {
   readonly answerBytesMax?: number;
+  /** Milliseconds for all attempts together; as `VaultClientDeps.deadlineMs` by default. */
+  readonly withinMs?: number;
 };
 
 /** What holds the token of all calls. */
@@ -22,46 +24,44 @@ export interface VaultTokens {
 
 export type VaultClientDeps = {
   readonly http: HttpClient;
+  /** How many endpoints `http` has. */
+  readonly nodes: number;
   readonly clock: RenewalClock;
   /** For all calls but health checks; empty or `/` for the root. */
   readonly namespace: string;
   /** Between two looks at the seal. */
   readonly pingMs: number;
   readonly retryDelayMs?: (() => number) | undefined;
+  /** For one call with all its attempts; 20,000 by default. */
+  readonly deadlineMs?: number | undefined;
 };
 
-/** Answers with which Vault has done nothing and will take the same call later. */
-const laterStatuses: readonly number[] = [412, 429];
-const laterTriesMax = 3;
 const sealedPollMs = 1_000;
 
-/** Standby, sealed and other nodes answer a health check with 299 instead of an error, so that all is parsed. */
-const healthPath = `/v1/sys/health?${[
-  'standbycode',
-  'performancestandbycode',
-  'drsecondarycode',
-  'haunhealthycode',
-  'removedcode',
-  'sealedcode',
-  'uninitcode',
-]
-  .map((name) => `${name}=299`)
-  .join('&')}`;
-
-/** `call` throws `KeyStoreError`; it resolves with any answer that is neither a seal nor "later". */
+/** `call` and `send` throw `KeyStoreError`; they resolve with any answer but that of a sealed Vault. */
 export class VaultClient {
   readonly #deps: VaultClientDeps;
+  readonly #nodes: VaultNodes;
   #tokens: VaultTokens | undefined;
-  #isSealed = false;
   #cancelPing: () => void = () => {};
   #isClosed = false;
 
   constructor(deps: VaultClientDeps) {
     this.#deps = deps;
+    this.#nodes = new VaultNodes({
+      http: deps.http,
+      count: deps.nodes,
+      deadlineMs: deps.deadlineMs,
+      retryDelayMs: deps.retryDelayMs,
+      onSealed: () => {
+        this.#armPing();
+      },
+    });
   }
 
+  /** True when no node can be used because of it. */
   get isSealed(): boolean {
-    return this.#isSealed;
+    return this.#nodes.isSealed;
   }
 
   /** From here on calls carry a token, and the seal is watched. */
@@ -71,7 +71,7 @@ export class VaultClient {
   }
 
   async call(call: VaultCall): Promise<HttpAnswer> {
-    if (this.#isSealed) throw sealedError();
+    const start = performance.now();
     const token = this.#tokens?.token ?? '';
     const answer = await this.send(call, { token });
     if (answer.status !== 403) {
@@ -79,12 +79,15 @@ export class VaultClient {
       return answer;
     }
     if (!(await this.#tokens?.replace(token))) return answer;
-    return this.send(call, { token: this.#tokens?.token ?? '' });
+    const again = { token: this.#tokens?.token ?? '' };
+    if (call.withinMs === undefined) return this.send(call, again);
+    const withinMs = call.withinMs - (performance.now() - start);
+    return withinMs > 0 ? this.send({ ...call, withinMs }, again) : answer;
   }
 
   /** A call with this token (or none), in this namespace if not that of the client. */
   async send(
-    call: VaultCall,
+    { withinMs, ...call }: VaultCall,
     as: { readonly token?: string; readonly namespace?: string } = {},
   ): Promise<HttpAnswer> {
     const namespace = (as.namespace || this.#deps.namespace).replace(/^\/+|\/+$/g, '');
@@ -93,39 +96,13 @@ export class VaultClient {
       ...(as.token ? { 'x-vault-token': as.token } : {}),
       ...(namespace === '' ? {} : { 'x-vault-namespace': namespace }),
     };
-    for (let tries = 1; ; tries += 1) {
-      const answer = await this.#deps.http.call({ ...call, headers });
-      if (answer.status === 503 && errorsOf(answer).some((text) => /sealed/i.test(text))) {
-        this.#isSealed = true;
-        this.#armPing();
-        throw sealedError();
-      }
-      if (!laterStatuses.includes(answer.status) || tries === laterTriesMax) return answer;
-      const delayMs = this.#deps.retryDelayMs?.() ?? 200 + Math.random() * 800;
-      await new Promise((resolve) => setTimeout(resolve, delayMs));
-    }
+    const limit = withinMs === undefined ? {} : { deadlineMs: withinMs };
+    return this.#nodes.call({ ...call, ...limit, headers });
   }
 
-  /** Asks whether Vault can be used, and remembers whether it is sealed. Never throws. */
-  async status(): Promise<KeyStoreStatus> {
-    const start = performance.now();
-    try {
-      const headers = { 'x-vault-request': 'true' };
-      const answer = await this.#deps.http.call({ method: 'GET', path: healthPath, headers });
-      if (answer.status < 200 || answer.status > 299) throw refusal('health check', answer);
-      const health = answer.json() as { initialized?: unknown; sealed?: unknown } | null;
-      if (typeof health?.initialized !== 'boolean' || typeof health.sealed !== 'boolean') {
-        throw new KeyStoreError('failed', 'vault: health check: its answer is not that of a Vault');
-      }
-      this.#isSealed = health.sealed;
-      if (!health.initialized) return { state: 'unreachable', reason: 'vault: not initialized' };
-      if (health.sealed) return { state: 'unreachable', reason: sealedText };
-    } catch (error) {
-      if (!(error instanceof KeyStoreError)) throw error;
-      const state = error.code === 'unreachable' ? 'unreachable' : 'unavailable';
-      return { state, reason: error.message };
-    }
-    return { state: 'available', latencyMs: Math.max(1, Math.round(performance.now() - start)) };
+  /** Asks whether Vault can be used, and remembers which nodes are sealed. */
+  status(): Promise<KeyStoreStatus> {
+    return this.#nodes.status();
   }
 
   async close(): Promise<void> {
@@ -138,63 +115,10 @@ export class VaultClient {
     this.#cancelPing();
     if (this.#isClosed) return;
     const { clock, pingMs } = this.#deps;
-    const delayMs = this.#isSealed ? Math.min(pingMs, sealedPollMs) : pingMs;
+    const delayMs = this.#nodes.isAnySealed ? Math.min(pingMs, sealedPollMs) : pingMs;
     this.#cancelPing = clock.after(delayMs, () => {
-      void this.status().finally(() => this.#armPing());
+      const again = (): void => this.#armPing();
+      this.status().then(again, again);
     });
   }
-}
-
-const sealedText = 'vault: key store is sealed';
-
-function sealedError(): KeyStoreError {
-  return new KeyStoreError('unreachable', sealedText);
-}
-
-/** The error for an answer that nothing can be done with. `what` is what was tried. */
-export function refusal(
-  what: string,
-  answer: HttpAnswer,
-  secrets: readonly string[] = [],
-): KeyStoreError {
-  const said = saidBy(errorsOf(answer).join('; '), secrets);
-  const hint = answer.status === 403 ? ': check the policy of the key service in Vault' : '';
-  return new KeyStoreError(
-    answer.status === 503 ? 'unreachable' : 'failed',
-    `vault: ${what}: status ${answer.status}${said && ` (${said})`}${hint}`,
-  );
-}
-
-/** The texts of an error answer; none when it has another shape. */
-export function errorsOf(answer: HttpAnswer): string[] {
-  try {
-    const { errors } = JSON.parse(answer.text) as { errors?: unknown };
-    return Array.isArray(errors) ? errors.filter((each) => typeof each === 'string') : [];
-  } catch {
-    return [];
-  }
-}
-
-/**
- * Whether a 404 is Vault's way of saying that there is nothing. Throws when it says something else: that of a
- * proxy, of a missing engine, or of an engine of the other version.
- */
-export function isAbsence(what: string, answer: HttpAnswer): boolean {
-  if (answer.status !== 404) return false;
-  const { errors, warnings } = answer.json() as { errors?: unknown; warnings?: unknown };
-  const isVersioned = JSON.stringify(warnings ?? '').includes('versioned K/V');
-  if (isVersioned) {
-    throw new KeyStoreError(
-      'failed',
-      `vault: ${what}: the engine is KV version 2: set version: v2`,
-    );
-  }
-  if (!Array.isArray(errors) || errors.length > 0) throw refusal(what, answer);
-  return true;
-}
-
-/** A path of segments, each encoded; empty ones are left out. */
-export function vaultPath(...parts: readonly string[]): string {
-  const segments = parts.flatMap((part) => part.split('/')).filter((segment) => segment !== '');
-  return `/v1/${segments.map(encodeURIComponent).join('/')}`;
 }

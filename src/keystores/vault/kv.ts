@@ -3,12 +3,22 @@
 //
 // Version 2 creates atomically (check-and-set 0) and is read at version 1, so that a later version written
 // by somebody else changes nothing. What was deleted softly is neither there nor gone, and an error that
-// says what to do. Version 1 has nothing atomic: `vault-claims.ts` keeps our own nodes apart.
+// says what to do. Version 1 has nothing atomic: `claims.ts` keeps our own nodes apart.
 
 import { KeyStoreError } from '../../keys/key-store.ts';
 import { createOnce } from '../create-once.ts';
 import type { HttpAnswer } from '../http.ts';
-import { errorsOf, isAbsence, refusal, type VaultClient, vaultPath } from './client.ts';
+import {
+  bodyOf,
+  dataOf,
+  errorsOf,
+  isAbsence,
+  type JsonObject,
+  membersOf,
+  refusal,
+  vaultPath,
+} from './answers.ts';
+import type { VaultClient } from './client.ts';
 
 export type VaultKvSettings = {
   readonly engine: string;
@@ -27,6 +37,7 @@ export interface VaultKv {
 }
 
 const listBytesMax = 32 * 1024 * 1024;
+const writeTriesMax = 3;
 const valueAnswerBytesMax = 16 * 1024 * 1024;
 
 /** KV version 1. */
@@ -44,6 +55,36 @@ export class VaultKv1 implements VaultKv {
     const json = { [name]: value };
     // Writing the same again changes nothing.
     const answer = await this.#client.call({ method: 'PUT', path, json, isRepeatable: true });
+    await this.#checkWritten(name, value, answer);
+  }
+
+  /**
+   * As `create`, within this time or not at all. False when an attempt before the good one had no answer of
+   * Vault: it may still arrive, and write the value again.
+   */
+  async write(name: string, value: string, limit: { readonly withinMs: number }): Promise<boolean> {
+    const until = performance.now() + limit.withinMs;
+    const call = { method: 'PUT', path: this.#path(name), json: { [name]: value } } as const;
+    let isSettled = true;
+    for (let tries = 1; ; tries += 1) {
+      const withinMs = Math.max(1, until - performance.now());
+      const delayMs = this.#settings.retryDelayMs?.() ?? 200 + Math.random() * 800;
+      const isLast = tries === writeTriesMax || delayMs >= withinMs;
+      const answer = await answerOf(
+        this.#client.call({ ...call, isRepeatable: false, withinMs }),
+        isLast,
+      );
+      if (answer !== undefined && (answer.status < 500 || isLast)) {
+        await this.#checkWritten(name, value, answer);
+        return isSettled;
+      }
+      // Vault's own errors end a write; those of a proxy say nothing about it.
+      if (answer?.status !== 500 && answer?.status !== 503) isSettled = false;
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+    }
+  }
+
+  async #checkWritten(name: string, value: string, answer: HttpAnswer): Promise<void> {
     if (answer.status === 200) return checkWritten(this, name, value);
     if (answer.status !== 204) throw refusal(`write ${name}`, answer);
   }
@@ -57,8 +98,7 @@ export class VaultKv1 implements VaultKv {
     });
     if (isAbsence(what, answer)) throw notFound(name);
     if (answer.status !== 200) throw refusal(what, answer);
-    const { data } = answer.json() as { data?: unknown };
-    return memberOf(name, data);
+    return memberOf(name, bodyOf(what, answer)['data']);
   }
 
   async delete(name: string): Promise<void> {
@@ -71,6 +111,20 @@ export class VaultKv1 implements VaultKv {
 
   #path(name: string): string {
     return vaultPath(this.#settings.engine, this.#settings.prefix, name);
+  }
+}
+
+/** Undefined when there was none and another attempt follows. */
+async function answerOf(
+  call: Promise<HttpAnswer>,
+  isLast: boolean,
+): Promise<HttpAnswer | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    const isLost = error instanceof KeyStoreError && error.code === 'unreachable';
+    if (!isLost || isLast) throw error;
+    return undefined;
   }
 }
 
@@ -91,14 +145,14 @@ export class VaultKv2 implements VaultKv {
     const answer = await createOnce({
       send: () => this.#client.call({ method: 'PUT', path, json, isRepeatable: false }),
       isTaken,
-      read: () => this.get(name),
+      read: () => this.#find(name),
       value,
       retryDelayMs: this.#settings.retryDelayMs,
     });
     if (answer === undefined || isFirstVersion(answer)) return;
     if (answer.status === 200 || answer.status === 204) return checkWritten(this, name, value);
     if (!isTaken(answer)) throw refusal(what, answer);
-    await this.get(name); // throws when what lies there is no value
+    await this.#find(name); // throws when what lies there is no value
     throw new KeyStoreError('exists', `vault: ${name} already exists`);
   }
 
@@ -109,11 +163,10 @@ export class VaultKv2 implements VaultKv {
       path: `${this.#path('data', name)}?version=1`,
       answerBytesMax: valueAnswerBytesMax,
     });
-    if (answer.status === 404) this.#checkGone(name, answer);
+    if (answer.status === 404) this.#checkGone(name, dataOf(what, answer));
     if (isAbsence(what, answer)) throw notFound(name);
     if (answer.status !== 200) throw refusal(what, answer);
-    const { data } = answer.json() as { data?: { data?: unknown } | null };
-    return memberOf(name, data?.data);
+    return memberOf(name, dataOf(what, answer)['data']);
   }
 
   async delete(name: string): Promise<void> {
@@ -125,17 +178,26 @@ export class VaultKv2 implements VaultKv {
     return listAt(this.#client, vaultPath(engine, 'metadata', prefix));
   }
 
+  /** It may have been deleted since; then it was taken all the same. */
+  async #find(name: string): Promise<string | undefined> {
+    try {
+      return await this.get(name);
+    } catch (error) {
+      if (error instanceof KeyStoreError && error.code === 'not-found') return undefined;
+      throw error;
+    }
+  }
+
   #path(kind: 'data' | 'metadata', name: string): string {
     return vaultPath(this.#settings.engine, kind, this.#settings.prefix, name);
   }
 
   /** Throws for an entry whose first version is deleted or destroyed, but which is still there. */
-  #checkGone(name: string, answer: HttpAnswer): void {
-    const { data } = answer.json() as { data?: { metadata?: { destroyed?: unknown } } | null };
-    if (data?.metadata === undefined) return;
+  #checkGone(name: string, data: JsonObject): void {
+    if (data['metadata'] === undefined) return;
     const { engine, prefix } = this.#settings;
     const at = `-mount=${engine} ${[prefix, name].filter((part) => part !== '').join('/')}`;
-    const isDestroyed = data.metadata.destroyed === true;
+    const isDestroyed = membersOf(data['metadata'])['destroyed'] === true;
     const undelete = isDestroyed ? '' : `'vault kv undelete -versions=1 ${at}' brings it back, `;
     throw new KeyStoreError(
       'failed',
@@ -149,8 +211,7 @@ export class VaultKv2 implements VaultKv {
 function isFirstVersion(answer: HttpAnswer): boolean {
   if (answer.status !== 200) return false;
   try {
-    const { data } = JSON.parse(answer.text) as { data?: { version?: unknown } | null };
-    return data?.version === 1;
+    return dataOf('write', answer)['version'] === 1;
   } catch {
     return false;
   }
@@ -190,8 +251,7 @@ async function listAt(client: VaultClient, path: string): Promise<string[]> {
   });
   if (isAbsence('list', answer)) return [];
   if (answer.status !== 200) throw refusal('list', answer);
-  const { data } = answer.json() as { data?: { keys?: unknown } | null };
-  const keys: unknown = data?.keys;
+  const { keys } = dataOf('list', answer);
   if (!Array.isArray(keys))
     throw new KeyStoreError('failed', 'vault: list: there is no list in it');
   return keys.filter((key): key is string => typeof key === 'string' && !key.endsWith('/'));

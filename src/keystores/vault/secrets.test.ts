@@ -561,52 +561,6 @@ test('with a certificate, over TLS, and on the next node when one is down', asyn
   }
 });
 
-test('KV 1: a claim of a dead creator keeps others out for a minute, then it is removed', async () => {
-  let wallMs = Date.parse('2026-01-02T03:04:05Z');
-  await withDouble(async (double) => {
-    const store = await open(double, kv1, { wallClock: () => wallMs, sleep: async () => {} });
-    const entries = double.mounts.get('kv')?.entries;
-    assert.ok(entries);
-    const claim = `a--claim-${wallMs.toString(16)}-00ff00ff-`;
-    entries.set(claim, [{ data: { x: 'y' }, created: '', deletionTime: '', isDestroyed: false }]);
-    await assert.rejects(store.create('a', '1'), /another node is creating a;/);
-    assert.deepEqual(await store.list(), []);
-    await store.create('b', '1');
-    wallMs += 600_000;
-    await store.create('a', '1');
-    assert.deepEqual([...entries.keys()].toSorted(), ['a', 'b']);
-    await store.close();
-  });
-});
-
-test('KV 1: a write that failed leaves its claim, because it may still arrive', async () => {
-  await withDouble(async (double) => {
-    const store = await open(double, kv1);
-    const entries = double.mounts.get('kv')?.entries;
-    assert.ok(entries);
-    double.dropNext(10, { match: /PUT \/v1\/kv\/a$/ });
-    await assert.rejects(store.create('a', '1'), failsWith('unreachable'));
-    const [claim = '', ...others] = entries.keys();
-    assert.match(claim, /^a--claim-/);
-    assert.deepEqual(others, []);
-    await store.close();
-    const other = await open(double, kv1, { sleep: async () => {} });
-    await assert.rejects(other.create('a', '2'));
-    await other.close();
-  });
-});
-
-test('KV 1: the answer to a write is lost, the name is taken by that write', async () => {
-  await withDouble(async (double) => {
-    const store = await open(double, kv1);
-    double.loseAnswerNext(1, { match: /PUT \/v1\/kv\/a$/ });
-    await store.create('a', '1');
-    assert.equal(await store.get('a'), '1');
-    await assert.rejects(store.create('a', '2'), failsWith('exists'));
-    await store.close();
-  });
-});
-
 test('tokens and credentials are in no log', async () => {
   const lines: string[] = [];
   const note = (message: string, fields?: object) => {

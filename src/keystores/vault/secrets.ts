@@ -8,7 +8,8 @@ import { type HttpTlsFiles, openHttpClient } from '../http.ts';
 import { type RenewalClock, systemRenewalClock } from '../vendors/renewed-token.ts';
 import type { SecretStore } from '../secret-store.ts';
 import { ClaimedCreates, isClaim } from './claims.ts';
-import { VaultClient, vaultPath } from './client.ts';
+import { dataOf, membersOf, vaultPath } from './answers.ts';
+import { VaultClient } from './client.ts';
 import { type VaultKv, VaultKv1, VaultKv2 } from './kv.ts';
 import { type VaultLogin, VaultSession } from './session.ts';
 import { TransitWrapping } from './transit.ts';
@@ -44,7 +45,7 @@ export type VaultSettings = {
   readonly status?: { readonly ping?: Text } | undefined;
 };
 
-/** `clock` runs renewals and health checks; `retryDelayMs` as of the HTTP client; `wallClock` dates claims. */
+/** `clock` runs renewals and health checks, and tells how long a claim has been seen; `retryDelayMs` as of the HTTP client; `wallClock` dates claims. */
 export type VaultDeps = {
   readonly log: Log;
   readonly clock?: RenewalClock;
@@ -68,15 +69,19 @@ export async function openVaultSecrets(
   const isVersion2 = readVersion(settings.version);
   const pingMs = readPing(settings.status?.ping);
   const login = readLogin(settings);
+  const endpoints = (settings.endpoint ?? '').split(',').map((each) => each.trim());
   const http = await openHttpClient({
     product: 'vault',
-    endpoints: (settings.endpoint ?? '').split(',').map((each) => each.trim()),
+    endpoints,
     tls: settings.tls,
     ...(retryDelayMs ? { retryDelayMs } : {}),
     ...(deps.deadlineMs === undefined ? {} : { deadlineMs: deps.deadlineMs }),
   });
   const { namespace = '' } = settings;
-  const client = new VaultClient({ http, clock, namespace, pingMs, retryDelayMs });
+  const { deadlineMs } = deps;
+  const nodes = endpoints.length;
+  const times = { pingMs, retryDelayMs, deadlineMs };
+  const client = new VaultClient({ http, nodes, clock, namespace, ...times });
   const session = new VaultSession({ client, login, log: deps.log, clock });
   const engine = settings.engine || 'kv';
   const kvSettings = { engine, prefix: settings.prefix ?? '', retryDelayMs };
@@ -146,7 +151,7 @@ function claimed(
   const kv = new VaultKv1(client, settings);
   const creates = new ClaimedCreates({
     kv,
-    now: () => performance.now(),
+    now: () => (deps.clock ?? systemRenewalClock).now(),
     wallClock: deps.wallClock ?? (() => Date.now()),
     sleep: deps.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms))),
   });
@@ -167,14 +172,17 @@ async function checkEngine(
   const path = vaultPath('sys/internal/ui/mounts', engine);
   const answer = await client.call({ method: 'GET', path });
   if (answer.status !== 200) return; // older Vaults do not say, and some policies forbid it
-  const { data } = answer.json() as {
-    data?: { type?: unknown; options?: { version?: unknown } | null };
-  };
-  const { type, options } = data ?? {};
-  if (type !== undefined && type !== 'kv' && type !== 'generic') {
+  const { type, options } = dataOf('look at the engine', answer);
+  if (typeof type !== 'string') {
+    throw new KeyStoreError(
+      'failed',
+      'vault: look at the engine: its answer is not that of a Vault',
+    );
+  }
+  if (type !== 'kv' && type !== 'generic') {
     throw new KeyStoreError('failed', `vault: the engine at ${engine} is no KV engine`);
   }
-  const isMounted2 = options?.version === '2';
+  const isMounted2 = membersOf(options)['version'] === '2';
   if (isMounted2 === isVersion2) return;
   const version = isMounted2 ? 2 : 1;
   throw new KeyStoreError(

@@ -7,7 +7,8 @@ import type { Log } from '../../base/log.ts';
 import { KeyStoreError } from '../../keys/key-store.ts';
 import type { HttpAnswer } from '../http.ts';
 import type { RenewalClock } from '../vendors/renewed-token.ts';
-import { refusal, type VaultClient, type VaultTokens, vaultPath } from './client.ts';
+import { bodyOf, membersOf, refusal, vaultPath } from './answers.ts';
+import type { VaultClient, VaultTokens } from './client.ts';
 
 type Text = string | undefined;
 
@@ -218,8 +219,8 @@ async function readJwt(file: string): Promise<string> {
 }
 
 function parseAuth(what: string, answer: HttpAnswer): Auth {
-  const { auth } = answer.json() as { auth?: Record<string, unknown> | null };
-  const { client_token: token, lease_duration: life, renewable } = auth ?? {};
+  const auth = membersOf(bodyOf(what, answer)['auth']);
+  const { client_token: token, lease_duration: life, renewable } = auth;
   if (typeof token !== 'string' || token === '' || typeof life !== 'number' || life < 0) {
     throw new KeyStoreError('failed', `vault: ${what}: its answer holds no token`);
   }

@@ -2,7 +2,8 @@
 // it was read, under a key that stays in Vault. Any version of that key counts, so it can be rotated.
 
 import { KeyStoreError } from '../../keys/key-store.ts';
-import { refusal, type VaultClient, vaultPath } from './client.ts';
+import { dataOf, refusal, vaultPath } from './answers.ts';
+import type { VaultClient } from './client.ts';
 
 export type VaultTransit = { readonly engine: string; readonly key: string };
 
@@ -50,8 +51,7 @@ export class TransitWrapping {
       answerBytesMax: 4 * 1024 * 1024,
     });
     if (answer.status !== 200) throw refusal(`transit ${action} with key ${key}`, answer);
-    const { data } = answer.json() as { data?: Record<string, unknown> | null };
-    const text = data?.[member];
+    const text = dataOf(`transit ${action}`, answer)[member];
     if (typeof text !== 'string') {
       throw new KeyStoreError('failed', `vault: transit ${action}: its answer holds no ${member}`);
     }
