@@ -9,7 +9,8 @@ import {
   startKmipDouble,
 } from '../../../test/support/doubles/kmip.ts';
 import { silentLog } from '../../base/log.ts';
-import { KeyStoreError } from '../../keys/key-store.ts';
+import { type KeyStore, KeyStoreError } from '../../keys/key-store.ts';
+import { openGenerations } from '../generations.ts';
 import type { SecretStore } from '../secret-store.ts';
 import { type KmipStoreDeps, openKmipSecrets } from './secrets.ts';
 
@@ -51,11 +52,11 @@ function left(double: KmipDouble): string[] {
     .map(({ names, state }) => `${names[0]} ${state}`);
 }
 
-/** Deletes `a` as a node that reaches the server `calls` times and then dies. True when that was enough. */
-async function deleteCutOff(
+/** Does `work` as a node that reaches the server `calls` times and then dies. True when that was enough. */
+async function cutOff(
   double: KmipDouble,
-  node: SecretStore,
   calls: number,
+  work: () => Promise<void>,
 ): Promise<boolean> {
   let done = 0;
   double.before = async () => {
@@ -63,7 +64,7 @@ async function deleteCutOff(
     if (done > calls) throw new Error('cut off');
   };
   try {
-    await node.delete('a');
+    await work();
     return done <= calls;
   } catch (error) {
     failsWith('unreachable')(error);
@@ -122,7 +123,7 @@ describe('KMIP deletions that are cut off', () => {
           const isOver = await withDouble(options, async ({ double, open }) => {
             const dead = await open();
             await dead.create('a', '1');
-            const isWhole = await deleteCutOff(double, dead, calls);
+            const isWhole = await cutOff(double, calls, async () => dead.delete('a'));
             states.add(left(double).toSorted().join());
             const other = await open();
             const value = await read(other);
@@ -306,4 +307,57 @@ describe('KMIP deletions at once', () => {
       double.before = undefined;
       assert.equal(await read(other), undefined);
     }));
+});
+
+describe('KMIP keys whose deletion or erasing is cut off', () => {
+  const options = { settleMs: 1 };
+  const change = { expected: '2', value: 'erased', isErasing: true };
+
+  /** Cuts `work` off after every one of its calls, and lets another node go on with `check`. */
+  async function cutEverywhere(
+    work: (keys: KeyStore) => Promise<void>,
+    check: (keys: KeyStore) => Promise<void>,
+  ): Promise<void> {
+    for (let calls = 0; ; calls += 1) {
+      const isOver = await withDouble({}, async ({ double, open }) => {
+        const dead = openGenerations(await open({ claimMs: 20 }), options);
+        await dead.create('k', '1');
+        await dead.replace('k', { expected: '1', value: '2' });
+        const isWhole = await cutOff(double, calls, async () => work(dead));
+        await check(openGenerations(await open({ claimMs: 20 }), options));
+        return isWhole;
+      });
+      if (isOver) break;
+      assert.ok(calls < 300);
+    }
+  }
+
+  test('a deleted key is there or gone, and its name can be used again', () =>
+    cutEverywhere(
+      async (keys) => keys.delete('k'),
+      async (keys) => {
+        const value = await keys.get('k').catch(failsWith('not-found'));
+        assert.ok(value === '2' || value === true, String(value));
+        await keys.delete('k').catch(failsWith('not-found'));
+        await assert.rejects(keys.get('k'), failsWith('not-found'));
+        await keys.create('k', '1');
+        assert.equal(await keys.get('k'), '1');
+        assert.deepEqual((await keys.list({ prefix: '' })).names, ['k']);
+        await keys.close();
+      },
+    ));
+
+  test('an erased key is as it was or erased, and its name stays taken', () =>
+    cutEverywhere(
+      async (keys) => keys.replace('k', change),
+      async (keys) => {
+        const value = await keys.get('k');
+        assert.ok(value === '2' || value === 'erased', value);
+        await keys.replace('k', change);
+        assert.equal(await keys.get('k'), 'erased');
+        await assert.rejects(keys.create('k', '3'), failsWith('exists'));
+        assert.deepEqual((await keys.list({ prefix: '' })).names, ['k']);
+        await keys.close();
+      },
+    ));
 });

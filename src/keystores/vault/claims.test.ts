@@ -112,6 +112,102 @@ test('a claim that cannot be removed does not make a creation fail', async () =>
   });
 });
 
+/** What becomes of the call at which a node loses its connection, and whether it gets it back. */
+type Cut = {
+  readonly at: number;
+  readonly fate: 'not done' | 'done' | 'done later';
+  readonly isBack: boolean;
+};
+
+/** Does it, and nobody hears what came of it. */
+function unheard(work: () => unknown): void {
+  try {
+    work();
+  } catch {
+    // Nothing was there.
+  }
+}
+
+/** One engine for several nodes. `written` are the values that `a` was given, in order. */
+function sharedEngine() {
+  const entries = new Map<string, string>();
+  const written: string[] = [];
+  const late: (() => void)[] = [];
+  let nowMs = 0;
+  const put = (name: string, value: string): void => {
+    entries.set(name, value);
+    if (name === 'a') written.push(value);
+  };
+  const node = (cut?: Cut) => {
+    let calls = 0;
+    const via = async <T>(work: () => T): Promise<T> => {
+      calls += 1;
+      if (cut === undefined || calls < cut.at || (cut.isBack && calls > cut.at)) return work();
+      if (calls === cut.at && cut.fate === 'done') unheard(work);
+      if (calls === cut.at && cut.fate === 'done later') late.push(() => unheard(work));
+      throw new KeyStoreError('unreachable', 'cut off');
+    };
+    const kv: ClaimDeps['kv'] = {
+      create: (name, value) => via(() => put(name, value)),
+      write: (name, value) => via(() => put(name, value)).then(() => true),
+      get: (name) =>
+        via(() => {
+          const value = entries.get(name);
+          if (value === undefined) throw new KeyStoreError('not-found', `${name} does not exist`);
+          return value;
+        }),
+      delete: (name) => via(() => void entries.delete(name)),
+      list: () => via(() => [...entries.keys()]),
+    };
+    return new ClaimedCreates({ kv, now: () => nowMs, wallClock: () => 0, sleep: async () => {} });
+  };
+  return {
+    entries,
+    written,
+    node,
+    /** What was under way arrives. */
+    arrive: () => {
+      for (const work of late.splice(0)) work();
+    },
+    wait: (ms: number) => {
+      nowMs += ms;
+    },
+  };
+}
+
+for (const fate of ['not done', 'done', 'done later'] as const) {
+  for (const isBack of [false, true]) {
+    const what = `${fate}, ${isBack ? 'back at once' : 'never back'}`;
+    test(`wherever a creator is cut off, the name has one value for ever: ${what}`, async () => {
+      for (let at = 1; at <= 8; at += 1) {
+        const engine = sharedEngine();
+        const isCreated = await engine
+          .node({ at, fate, isBack })
+          .create('a', '1')
+          .then(
+            () => true,
+            (error: unknown) => !failsWith('unreachable')(error),
+          );
+        const others = [engine.node(), engine.node()];
+        const create = (node: ClaimedCreates) =>
+          node.create('a', '2').catch((error: unknown) => {
+            assert.ok(error instanceof KeyStoreError && ['exists', 'failed'].includes(error.code));
+          });
+        for (const other of others) await create(other);
+        engine.arrive();
+        for (const other of others) await create(other);
+        engine.wait(60_000);
+        await Promise.all(others.map(create));
+        for (const other of others) await create(other);
+        assert.equal(new Set(engine.written).size, 1, `cut off at ${at}`);
+        if (isCreated) assert.equal(engine.entries.get('a'), '1');
+        const keys = [...engine.entries.keys()].filter((name) => !isClaim(name));
+        assert.deepEqual(keys, ['a']);
+      }
+    });
+  }
+}
+
 /** An engine in memory whose list takes `listMs` of the clock; `writes` are the milliseconds each was given. */
 function slowEngine(listMs: readonly number[], { isLagging = false } = {}) {
   let nowMs = 0;
