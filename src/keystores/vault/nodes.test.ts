@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { failsWith } from '../../../test/contract/key-store.ts';
 import { startVaultDouble, type VaultDouble } from '../../../test/support/doubles/vault.ts';
 import { silentLog } from '../../base/log.ts';
+import { KeyStoreError } from '../../keys/key-store.ts';
 import type { SecretStore } from '../secret-store.ts';
 import { openVaultSecrets } from './secrets.ts';
 
@@ -156,6 +157,22 @@ for (const status of [412, 429, 472, 473]) {
     });
   });
 }
+
+test('a node whose answers cannot be used, as it redirects elsewhere, is passed by', async () => {
+  await withCluster(async ({ one, two, store }) => {
+    await store.create('a', '1');
+    const answer = { headers: { location: 'http://127.0.0.1:9/' } };
+    one.failNext(100, 307, { answer });
+    assert.equal(await store.get('a'), '1');
+    await store.create('b', '1');
+    await two.down();
+    await assert.rejects(store.get('a'), KeyStoreError);
+    await two.up();
+    await store.get('a');
+    two.failNext(100, 307, { answer });
+    await assert.rejects(store.get('a'), /redirects elsewhere/);
+  });
+});
 
 test('a node that hangs leaves time for the other', async () => {
   await withCluster(async ({ one, store }) => {

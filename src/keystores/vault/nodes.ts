@@ -108,7 +108,7 @@ export class VaultNodes {
       const isGood = outcome !== undefined && 'answer' in outcome && outcome.answer.status < 500;
       this.#current = isGood && outcome.isFinal ? node : (node + 1) % this.#sealed.length;
       if (outcome === undefined) this.#deps.onSealed();
-      else if (outcome.isFinal) return outcome;
+      else if (outcome.isFinal && !('error' in outcome && isShared)) return outcome;
       else last = outcome;
     }
     return last ?? { isFinal: true, error: new KeyStoreError('unreachable', sealedText) };
@@ -123,8 +123,8 @@ export class VaultNodes {
       const isFinal = !laterStatuses.includes(status) && (status < 500 || !isRepeatable);
       return { answer, isFinal };
     } catch (error) {
-      if (!(error instanceof KeyStoreError) || error.code !== 'unreachable') throw error;
-      return { error, isFinal: !isRepeatable };
+      if (!(error instanceof KeyStoreError)) throw error;
+      return { error, isFinal: error.code !== 'unreachable' || !isRepeatable };
     }
   }
 
