@@ -86,19 +86,19 @@ async function run(
   given: { readonly argv: readonly string[]; readonly io: CliIo },
   work: () => Promise<number>,
 ): Promise<number> {
-  const { stdout, stderr } = given.io;
+  const { stderr } = given.io;
   command
     .allowExcessArguments(false)
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => stdout.write(text),
+      writeOut: (text) => stderr.write(text),
       writeErr: (text) => stderr.write(text.replace(/^error: /, 'Error: ')),
     });
   try {
     command.parse([...given.argv], { from: 'user' });
     return await work();
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof CommanderError) return error.code === 'commander.helpDisplayed' ? 2 : 1;
     stderr.write(`Error: ${(error as Error).message}\n`);
     return 1;
   }
