@@ -58,7 +58,9 @@ export const s3Notes: Readonly<Record<string, string>> = {
   CopyObject: 'up to 5 GiB; encryption as for PutObject',
   UploadPart: 'up to 5 GiB',
   UploadPartCopy: 'up to 5 GiB',
-  PutObject: 'up to 5 GiB; SSE-S3; SSE-KMS, SSE-C and object lock headers: 501',
+  PutObject:
+    'up to 5 GiB; SSE-S3; SSE-KMS, SSE-C and object lock headers: 501; an unknown method, or a KMS header without its method: 400',
+  AbortMultipartUpload: '`x-amz-if-match-initiated-time`: 501',
   DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
 };
 
