@@ -55,7 +55,7 @@ export const s3Notes: Readonly<Record<string, string>> = {
     'up to 5 GiB; SSE-C with the key of the upload; SSE-S3 and SSE-KMS headers were settled when the upload was created',
   UploadPartCopy: 'up to 5 GiB',
   PutObject:
-    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; object lock headers: 501',
+    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400; object lock headers: 501',
   DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
 };
 

@@ -54,3 +54,23 @@ void test('connections wait while there is no worker, and go in the order they c
   router.close();
   assert.ok(late.destroyed);
 });
+
+void test('a connection that a worker gives back goes to the next one, or is closed with the rest', () => {
+  const router = new ConnectionRouter();
+  const returns: (() => void)[] = [];
+  const dying = {
+    accept: (socket: Socket, giveBack: (socket: Socket) => void) =>
+      returns.push(() => giveBack(socket)) > 0,
+  };
+  const target = makeTarget();
+  const [first, second] = [new Socket(), new Socket()];
+  router.setTargets([dying]);
+  router.route(first);
+  router.route(second);
+  router.setTargets([target]);
+  returns[0]?.();
+  assert.deepEqual(target.sockets, [first]);
+  router.close();
+  returns[1]?.();
+  assert.ok(second.destroyed);
+});

@@ -59,6 +59,8 @@ export type ToWorker =
 export type FromWorker =
   /** The channel is set up: send `start`. */
   | { readonly type: 'hello' }
+  /** Answer to each `connection`, in order and before a byte of it is read. */
+  | { readonly type: 'taken' }
   /** Settings are right and the key service answers; the store is not open yet. */
   | { readonly type: 'standby' }
   /** Serves liveness and refusals while the key service cannot be reached. */

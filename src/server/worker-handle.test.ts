@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 
 import type { FromWorker, WorkerConfig } from './protocol.ts';
 import { makeTestDirectory } from './test-support.ts';
@@ -42,4 +44,71 @@ void test('a worker has 16 threads for files, unless the environment says otherw
   assert.equal(await threadsOfWorker(undefined), '16 true');
   assert.equal(await threadsOfWorker(''), '16 true');
   assert.equal(await threadsOfWorker('7'), '7 true');
+});
+
+/** A worker process that only stays there, and `count` connections to hand to it. */
+async function workerAndConnections(t: TestContext, count: number) {
+  const directory = makeTestDirectory();
+  t.after(() => directory[Symbol.dispose]());
+  const mainFile = join(directory.path, 'main.mjs');
+  const text =
+    "process.on('message', () => process.send({ type: 'taken' })); process.send({ type: 'waiting', reason: 'nothing' });";
+  writeFileSync(mainFile, text);
+  const worker = new WorkerHandle(
+    {} as WorkerConfig, // Never sent: the worker does not greet.
+    { mainFile, onMessage: () => {}, onExit: () => {} },
+    { isHeld: true },
+  );
+  t.after(() => worker.kill());
+  assert.equal(await worker.reached(['waiting']), 'waiting');
+  const server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const sockets: Socket[] = [];
+  for (let at = 0; at < count; at += 1) {
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    t.after(() => client.destroy());
+    const [socket] = (await once(server, 'connection')) as [Socket];
+    t.after(() => socket.destroy());
+    client.on('error', () => {});
+    sockets.push(socket);
+  }
+  const { pid } = worker;
+  assert.ok(pid);
+  return { worker, sockets, pid };
+}
+
+void test('a connection for a worker that has just died is given back, and no other is taken', async (t) => {
+  if (process.platform !== 'linux') return t.skip('only Linux tells in /proc that it has died');
+  const { worker, sockets, pid } = await workerAndConnections(t, 1);
+  const [socket] = sockets;
+  assert.ok(socket);
+  worker.kill();
+  // The event loop may notice nothing of it yet, so this waits without one.
+  while (!readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z ')) continue;
+  const back = Promise.withResolvers<Socket>();
+  assert.equal(worker.accept(socket, back.resolve), true);
+  assert.equal(await back.promise, socket);
+  assert.equal(socket.destroyed, false);
+  assert.equal(worker.accept(socket, back.resolve), false);
+});
+
+void test('connections that a worker did not take are given back when it dies, in order', async (t) => {
+  const { worker, sockets, pid } = await workerAndConnections(t, 4);
+  const [first, ...others] = sockets;
+  assert.ok(first);
+  const back: Socket[] = [];
+  const allBack = Promise.withResolvers<void>();
+  const accept = (socket: Socket) =>
+    worker.accept(socket, (each) => {
+      if (back.push(each) === others.length) allBack.resolve();
+    });
+  accept(first);
+  await once(first, 'close'); // It told that it took it.
+  process.kill(pid, 'SIGSTOP');
+  assert.ok(others.every(accept));
+  worker.kill();
+  await allBack.promise;
+  assert.deepEqual(back, others);
+  assert.ok(back.every((socket) => !socket.destroyed));
 });

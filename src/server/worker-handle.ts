@@ -21,6 +21,8 @@ export type WorkerHandleDeps = {
   onExit(worker: WorkerHandle): void;
 };
 
+type Handing = { readonly socket: Socket; readonly giveBack: (socket: Socket) => void };
+
 /** How waiting for a worker ended. */
 export type ReachedState = WorkerState | 'timeout';
 
@@ -37,6 +39,8 @@ export class WorkerHandle {
   #isHeld: boolean;
   #hasGreeted = false;
   #watchers: (() => void)[] = [];
+  /** Connections on their way to the process, in order. */
+  readonly #handing: Handing[] = [];
 
   /** A held worker loads the program and then waits for `release`. */
   constructor(config: WorkerConfig, deps: WorkerHandleDeps, options: { readonly isHeld: boolean }) {
@@ -53,7 +57,12 @@ export class WorkerHandle {
       },
     });
     this.#child.on('message', (message) => this.#receive(message as FromWorker));
-    this.#child.on('error', () => this.#end());
+    this.#child.on('error', () => {
+      this.#giveBack();
+      this.#end();
+    });
+    // Not `disconnect`, which does not come when the process left messages unread.
+    this.#child.on('close', () => this.#giveBack());
     this.#child.on('exit', () => this.#end());
   }
 
@@ -93,13 +102,27 @@ export class WorkerHandle {
     if (this.#child.connected) this.#child.send(message, () => {});
   }
 
-  /** Hands a connection over; this process has no part in it afterwards. False when the worker is gone. */
-  accept(socket: Socket): boolean {
+  /**
+   * Hands a connection over; this process has no part in it once the worker has told that it took it. False when
+   * the worker is gone. One that ends before it took the connection gives it back, through `giveBack`: no byte
+   * of it was read.
+   */
+  accept(socket: Socket, giveBack: (socket: Socket) => void): boolean {
     if (!this.#child.connected) return false;
-    this.#child.send({ type: 'connection' } satisfies ToWorker, socket, {}, (error) => {
-      if (error) socket.destroy();
-    });
+    this.#handing.push({ socket, giveBack });
+    // An error is no help: it does not tell of every message that got lost.
+    this.#child.send(
+      { type: 'connection' } satisfies ToWorker,
+      socket,
+      { keepOpen: true },
+      () => {},
+    );
     return true;
+  }
+
+  /** After the last message that the worker sent. */
+  #giveBack(): void {
+    for (const { socket, giveBack } of this.#handing.splice(0)) giveBack(socket);
   }
 
   /** Resolves as soon as the state is one of `states` or `exited`, or the time is over. */
@@ -139,6 +162,9 @@ export class WorkerHandle {
         this.#hasGreeted = true;
         if (!this.#isHeld) this.send({ type: 'start', config: this.config });
         break;
+      case 'taken':
+        this.#handing.shift()?.socket.destroy(); // Only this process's part of it.
+        return;
       case 'failed':
         this.#failure = message.message;
         break;

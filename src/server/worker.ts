@@ -219,6 +219,7 @@ class Worker {
   receive(message: ToWorker, socket: Socket | undefined): void {
     switch (message.type) {
       case 'connection':
+        tell({ type: 'taken' });
         // Undefined when the client was gone before the connection arrived here.
         if (socket) this.#connections.adopt(socket);
         break;

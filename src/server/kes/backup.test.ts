@@ -31,7 +31,10 @@ async function bench(t: TestContext, stores: Record<string, Record<string, strin
   t.after(() => rm(dir, { recursive: true, force: true }));
   const keysOf = (name: string) => path.join(dir, `keys-${name}`);
   for (const [name, keys] of Object.entries(stores)) {
-    const yaml = `admin: {identity: ${'ab'.repeat(32)}}\ntls: {key: k, cert: c}\nkeystore: {fs: {path: ${keysOf(name)}}}\n`;
+    // That of a whole server, or the key store alone.
+    const server =
+      name === 'a' ? `admin: {identity: ${'ab'.repeat(32)}}\ntls: {key: k, cert: c}\n` : '';
+    const yaml = `${server}keystore: {fs: {path: ${keysOf(name)}}}\n`;
     await writeFile(path.join(dir, `${name}.yml`), yaml);
     await mkdir(keysOf(name));
     for (const [key, value] of Object.entries(keys)) {
@@ -97,9 +100,9 @@ test('all keys come back into an empty store, with an identity', async (t) => {
   assert.deepEqual(await filesIn(keysOf('b')), keys);
   const again = await restore('b', '--in', file, '--identity', idFile);
   assert.match(again.err, /Restored 0 keys; 30 were there already/);
-  assert.match((await backup('a', '--out', file, '--recipient', recipient)).err, /EEXIST/);
+  assert.match((await backup('a', '--out', file, '--recipient', recipient)).err, /exists/);
   assert.deepEqual(
-    (await readdir(dir)).filter((name) => name.endsWith('.part')),
+    (await readdir(dir)).filter((name) => name.includes('.part')),
     [],
   );
 });

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { link, open, readFile, unlink } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { Command, CommanderError } from 'commander';
 import { silentLog } from '../../base/log.ts';
 import type { CliIo } from '../../cli/io.ts';
@@ -30,6 +30,7 @@ import { combineShares, splitSecret } from '../../keys/backup/shares.ts';
 import { readAllKeys, restoreKeys, type RestoreMode, type RestoreResult } from './key-restore.ts';
 import { readKeyStoreFile } from './store-file.ts';
 import { openKeyStore } from './key-stores.ts';
+import { writeWholeFile } from './whole-file.ts';
 
 type BackupFlags = {
   readonly config: string;
@@ -86,19 +87,19 @@ async function run(
   given: { readonly argv: readonly string[]; readonly io: CliIo },
   work: () => Promise<number>,
 ): Promise<number> {
-  const { stdout, stderr } = given.io;
+  const { stderr } = given.io;
   command
     .allowExcessArguments(false)
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => stdout.write(text),
+      writeOut: (text) => stderr.write(text),
       writeErr: (text) => stderr.write(text.replace(/^error: /, 'Error: ')),
     });
   try {
     command.parse([...given.argv], { from: 'user' });
     return await work();
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof CommanderError) return error.code === 'commander.helpDisplayed' ? 2 : 1;
     stderr.write(`Error: ${(error as Error).message}\n`);
     return 1;
   }
@@ -123,7 +124,7 @@ async function backup(flags: BackupFlags, io: CliIo): Promise<number> {
   };
   await withStore(flags.config, io, async (store) => {
     const lines = encodeKeyBackup(counted(store), new Date().toISOString());
-    await writeWhole(flags.out, sealAge(split?.recipients ?? recipients, lines));
+    await writeWholeFile(flags.out, sealAge(split?.recipients ?? recipients, lines));
   });
   for (const share of split?.shares ?? []) io.stdout.write(`${share}\n`);
   if (split !== undefined) {
@@ -160,20 +161,6 @@ function splitFreshIdentity(text: string): {
 /** Identifies the shares of one identity, and shows whether what they gave back is right. */
 function groupOf({ recipient }: AgeIdentity): string {
   return createHash('sha256').update(recipient.publicBytes).digest('hex').slice(0, 16);
-}
-
-/** Writes a new file, durable and whole; nothing is left of one that fails. */
-async function writeWhole(file: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
-  const part = `${file}.part`;
-  const handle = await open(part, 'wx', 0o600);
-  try {
-    for await (const piece of pieces) await handle.appendFile(piece);
-    await handle.sync();
-    await link(part, file);
-  } finally {
-    await handle.close();
-    await unlink(part);
-  }
 }
 
 // ---- restore --------------------------------------------------------------------------------------

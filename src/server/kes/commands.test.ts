@@ -61,9 +61,19 @@ void test('no command is there twice, and no flag twice in one command', () => {
 void test('every command that reads its own arguments knows the flags of the table', async () => {
   for (const row of all) {
     if (!('runRaw' in row)) continue;
-    const { stdout, stderr } = await runCli([...row.words.split(' '), '--help']);
+    const { stderr } = await runCli([...row.words.split(' '), '--help']);
     for (const { name } of row.flags) {
-      assert.ok(`${stdout}${stderr}`.includes(`--${name}`), `${row.words} --${name}`);
+      assert.ok(stderr.includes(`--${name}`), `${row.words} --${name}`);
+    }
+  }
+});
+
+void test('every command prints its help on stderr and ends with 2, `ls` with 1', async () => {
+  for (const { words } of all) {
+    for (const flag of ['--help', '-h']) {
+      const { code, stdout, stderr } = await runCli([...words.split(' '), flag]);
+      assert.deepEqual([words, code, stdout], [words, words === 'ls' ? 1 : 2, '']);
+      assert.match(stderr, /^Usage:/);
     }
   }
 });

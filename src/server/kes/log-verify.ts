@@ -21,14 +21,14 @@ export async function runKesLogVerify(argv: readonly string[], io: CliIo): Promi
     .option('--json', 'print the result as JSON')
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => io.stdout.write(text),
+      writeOut: (text) => io.stderr.write(text),
       writeErr: (text) => io.stderr.write(text.replace(/^error: /, 'Error: ')),
     });
   try {
     command.parse([...argv], { from: 'user' });
     return await verifyFiles(command.args, command.opts<Flags>(), io);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof CommanderError) return error.code === 'commander.helpDisplayed' ? 2 : 1;
     io.stderr.write(`Error: ${(error as Error).message}\n`);
     return 1;
   }
