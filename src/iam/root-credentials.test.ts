@@ -5,9 +5,9 @@ import { test } from 'node:test';
 
 import type { Kv, KvCommit, KvEntry } from '../store/kv.ts';
 import { authorize } from './authorize.ts';
+import { IamError } from './iam-error.ts';
 import { anonymous, ownerOf } from './identity.ts';
 import {
-  IamError,
   checkRootCredentials,
   findGeneratedCredentials,
   generateRootCredentials,

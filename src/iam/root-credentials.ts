@@ -4,22 +4,10 @@
 import { randomInt } from 'node:crypto';
 
 import type { Kv } from '../store/kv.ts';
+import { IamError } from './iam-error.ts';
 import type { Credentials, CredentialsSource } from './identity.ts';
 
 export type RootCredentials = { readonly accessKey: string; readonly secretKey: string };
-
-export type IamErrorCode = 'invalid-credentials' | 'corrupt';
-
-/** `invalid-credentials`: the settings give unusable ones. `corrupt`: a stored entry cannot be read. */
-export class IamError extends Error {
-  readonly code: IamErrorCode;
-
-  constructor(code: IamErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'IamError';
-    this.code = code;
-  }
-}
 
 /**
  * Finds the one access key there is. It gives what `root` returns at that moment, so that a restart of the
