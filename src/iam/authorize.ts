@@ -25,6 +25,7 @@ export function authorize(request: AccessRequest): Decision {
     case 'root':
       return 'allow';
     case 'anonymous':
+    case 'user':
       return 'deny';
   }
 }

@@ -5,7 +5,7 @@ import { randomInt } from 'node:crypto';
 
 import type { Kv } from '../store/kv.ts';
 import { IamError } from './iam-error.ts';
-import type { Credentials, CredentialsSource } from './identity.ts';
+import { type Credentials, type CredentialsSource, rootIdentity } from './identity.ts';
 
 export type RootCredentials = { readonly accessKey: string; readonly secretKey: string };
 
@@ -18,7 +18,7 @@ export function rootCredentialsSource(root: () => RootCredentials): CredentialsS
     find(accessKey: string): Credentials | undefined {
       const { accessKey: rootKey, secretKey } = root();
       if (accessKey !== rootKey) return undefined;
-      return { accessKey, secretKey, identity: { kind: 'root', accessKey } };
+      return { accessKey, secretKey, identity: rootIdentity(accessKey) };
     },
   };
 }
