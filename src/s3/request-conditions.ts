@@ -11,7 +11,6 @@ import { plainAddress } from '../iam/policy-condition.ts';
 import { parseAmzDate } from '../sigv4/time.ts';
 import type { ObjectAttributes, ObjectEncryption } from '../store/types.ts';
 import type { Authentication } from './authenticate.ts';
-import type { S3Headers } from './call.ts';
 import { parseCopySource } from './copy-source.ts';
 import { S3Error } from './errors.ts';
 import type { S3Operation } from './operations.ts';
