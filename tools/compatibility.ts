@@ -15,24 +15,18 @@ const pageFile = join(import.meta.dirname, '..', 'docs', 'compatibility.md');
 const notSet = (code: string): string => `answers as when nothing is set: ${code}`;
 const nothingToDelete = 'nothing can be set, so there is nothing to delete: 204';
 const noLock = '400 InvalidRequest: no bucket has object lock';
-const ownerOnly =
-  'accepts the ACL there is anyway (owner, full control) and refuses every other: 501';
+const cannedOnly = 'canned access lists, by name or as a document; other grants: 501';
 
 /** What the answer of a served operation leaves out or fixes, by its name. */
 export const s3Notes: Readonly<Record<string, string>> = {
-  CreateBucket: 'object lock, tags and ACLs other than `private`: 501',
+  CreateBucket: 'object lock, tags and grants: 501',
   ListObjectVersions: 'every object has the one version `null`',
   GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',
   PutBucketEncryption:
     'SSE-S3 (`AES256`) and SSE-KMS (`aws:kms`), whose key must exist; `aws:kms` without a key id means the default master key',
   GetBucketVersioning: 'always unversioned',
-  GetBucketAcl: 'the owner has full control',
-  GetObjectAcl: 'the owner has full control',
-  PutBucketAcl: ownerOnly,
-  PutObjectAcl: ownerOnly,
-  GetBucketPolicy: notSet('404 NoSuchBucketPolicy'),
-  DeleteBucketPolicy: nothingToDelete,
-  GetBucketPolicyStatus: 'never public',
+  PutBucketAcl: cannedOnly,
+  PutObjectAcl: cannedOnly,
   GetObjectLockConfiguration: notSet('404 ObjectLockConfigurationNotFoundError'),
   GetBucketReplication: notSet('404 ReplicationConfigurationNotFoundError'),
   DeleteBucketReplication: nothingToDelete,
@@ -42,8 +36,6 @@ export const s3Notes: Readonly<Record<string, string>> = {
   GetBucketRequestPayment: 'always `BucketOwner`',
   GetBucketWebsite: notSet('404 NoSuchWebsiteConfiguration'),
   DeleteBucketWebsite: nothingToDelete,
-  GetPublicAccessBlock: notSet('404 NoSuchPublicAccessBlockConfiguration'),
-  DeletePublicAccessBlock: nothingToDelete,
   GetBucketOwnershipControls: notSet('404 OwnershipControlsNotFoundError'),
   DeleteBucketOwnershipControls: nothingToDelete,
   CreateMultipartUpload: 'encryption as for PutObject',

@@ -4,6 +4,7 @@ import { createServer, request } from 'node:http';
 import { test } from 'node:test';
 
 import { silentLog } from '../base/log.ts';
+import { rootIdentity } from '../iam/identity.ts';
 import { type DataKey, type Kms, KmsError } from '../sse/kms.ts';
 import type { ObjectStore } from '../store/types.ts';
 import type { ServiceAction } from '../wire/admin.ts';
@@ -114,7 +115,7 @@ async function start(setup: Setup) {
   const handler = createAdminHandler({
     parts: () => parts,
     authenticate: async (req) => ({
-      identity: { kind: 'root', accessKey: 'root' },
+      identity: rootIdentity('root'),
       bodySha256: String(req.headers['x-amz-content-sha256']),
     }),
   });

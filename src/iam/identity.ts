@@ -1,9 +1,24 @@
 // Who a request comes from, and where the secret keys that prove it are found.
 
-/** The one behind a request. `anonymous` proved nothing; `root` is the operator named in the settings. */
+import { createHash } from 'node:crypto';
+
+import type { Policy } from './policy.ts';
+
+/** Who owns buckets and objects: 64 hex digits that never change, and a name for people. */
+export type Owner = { readonly ownerId: string; readonly displayName: string };
+
+/**
+ * The one behind a request. `anonymous` proved nothing; `root` is the operator named in the settings; a
+ * `user` may do what the policies attached to it say.
+ */
 export type Identity =
   | { readonly kind: 'anonymous' }
-  | { readonly kind: 'root'; readonly accessKey: string };
+  | ({ readonly kind: 'root'; readonly accessKey: string } & Owner)
+  | ({
+      readonly kind: 'user';
+      readonly accessKey: string;
+      readonly policies: readonly Policy[];
+    } & Owner);
 
 /** A request without any signature. */
 export const anonymous: Identity = { kind: 'anonymous' };
@@ -23,7 +38,18 @@ export interface CredentialsSource {
   find(accessKey: string): Credentials | undefined | Promise<Credentials | undefined>;
 }
 
-/** The name under which an identity owns buckets and objects. Empty for nobody. */
+/** The owner that root is, whatever its access key: that one may change with the settings. */
+export const rootOwner: Owner = {
+  ownerId: createHash('sha256').update('coffer').digest('hex'),
+  displayName: 'coffer',
+};
+
+/** Root under its present access key. */
+export function rootIdentity(accessKey: string): Identity {
+  return { kind: 'root', accessKey, ...rootOwner };
+}
+
+/** The id under which an identity owns buckets and objects. Empty for nobody. */
 export function ownerOf(identity: Identity): string {
-  return identity.kind === 'anonymous' ? '' : identity.accessKey;
+  return identity.kind === 'anonymous' ? '' : identity.ownerId;
 }

@@ -5,9 +5,9 @@ import { test } from 'node:test';
 
 import type { Kv, KvCommit, KvEntry } from '../store/kv.ts';
 import { authorize } from './authorize.ts';
-import { anonymous, ownerOf } from './identity.ts';
+import { IamError } from './iam-error.ts';
+import { anonymous, ownerOf, rootIdentity, rootOwner } from './identity.ts';
 import {
-  IamError,
   checkRootCredentials,
   findGeneratedCredentials,
   generateRootCredentials,
@@ -98,7 +98,7 @@ void test('the source finds the root access key as it is now, and no other', () 
   const source = rootCredentialsSource(() => root);
   assert.deepEqual(source.find(root.accessKey), {
     ...root,
-    identity: { kind: 'root', accessKey: root.accessKey },
+    identity: rootIdentity(root.accessKey),
   });
   assert.equal(source.find('someone'), undefined);
   const before = root.accessKey;
@@ -107,10 +107,10 @@ void test('the source finds the root access key as it is now, and no other', () 
 });
 
 void test('root may do everything, anonymous nothing', () => {
-  const root = { kind: 'root', accessKey: 'admin' } as const;
+  const root = rootIdentity('admin');
   const request = { action: 's3:GetObject', bucket: 'b', key: 'k' };
   assert.equal(authorize({ identity: root, ...request }), 'allow');
   assert.equal(authorize({ identity: anonymous, ...request }), 'deny');
-  assert.equal(ownerOf(root), 'admin');
+  assert.equal(ownerOf(root), rootOwner.ownerId);
   assert.equal(ownerOf(anonymous), '');
 });

@@ -4,22 +4,10 @@
 import { randomInt } from 'node:crypto';
 
 import type { Kv } from '../store/kv.ts';
-import type { Credentials, CredentialsSource } from './identity.ts';
+import { IamError } from './iam-error.ts';
+import { type Credentials, type CredentialsSource, rootIdentity } from './identity.ts';
 
 export type RootCredentials = { readonly accessKey: string; readonly secretKey: string };
-
-export type IamErrorCode = 'invalid-credentials' | 'corrupt';
-
-/** `invalid-credentials`: the settings give unusable ones. `corrupt`: a stored entry cannot be read. */
-export class IamError extends Error {
-  readonly code: IamErrorCode;
-
-  constructor(code: IamErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'IamError';
-    this.code = code;
-  }
-}
 
 /**
  * Finds the one access key there is. It gives what `root` returns at that moment, so that a restart of the
@@ -30,7 +18,7 @@ export function rootCredentialsSource(root: () => RootCredentials): CredentialsS
     find(accessKey: string): Credentials | undefined {
       const { accessKey: rootKey, secretKey } = root();
       if (accessKey !== rootKey) return undefined;
-      return { accessKey, secretKey, identity: { kind: 'root', accessKey } };
+      return { accessKey, secretKey, identity: rootIdentity(accessKey) };
     },
   };
 }

@@ -5,7 +5,8 @@
 
 import type { ObjectAttributes } from '../store/types.ts';
 import type { S3Headers } from './call.ts';
-import { invalidArgument, S3Error } from './errors.ts';
+import { aclOfHeaders, recordedAcl } from './acl-documents.ts';
+import { S3Error } from './errors.ts';
 import { parseTagging } from './tags.ts';
 
 const storedHeaders = [
@@ -32,6 +33,7 @@ export function attributesOf(headers: S3Headers): ObjectAttributes {
     userMetadata: userMetadataOf(headers),
     tagging: taggingOf(headers),
     storageClass: storageClassOf(headers),
+    ...aclOf(headers),
   };
 }
 
@@ -83,6 +85,12 @@ export function storageClassOf(headers: S3Headers): string {
   return storageClass;
 }
 
+/** The canned access list asked for, ready to be spread into attributes. */
+export function aclOf(headers: S3Headers): { readonly acl?: string } {
+  const acl = recordedAcl(aclOfHeaders(headers));
+  return acl === undefined ? {} : { acl };
+}
+
 const unservedWriteHeaders = [
   'x-amz-object-lock-mode',
   'x-amz-object-lock-retain-until-date',
@@ -96,7 +104,6 @@ export function refuseUnservedWriteHeaders(headers: S3Headers): void {
   for (const name of unservedWriteHeaders) {
     if (headers[name] !== undefined) throw headerNotServed(name);
   }
-  refuseUnservedAcl(headers);
 }
 
 /** Throws for conditions of an abort that would not be checked. */
@@ -108,28 +115,6 @@ export function refuseUnservedAbortHeaders(headers: S3Headers): void {
 /** Throws for conditions of a deletion that would not be checked. */
 export function refuseUnservedDeleteHeaders(headers: S3Headers): void {
   for (const name of ['x-amz-if-match-last-modified-time', 'x-amz-if-match-size'] as const) {
-    if (headers[name] !== undefined) throw headerNotServed(name);
-  }
-}
-
-const knownAcls: ReadonlySet<string> = new Set([
-  'public-read',
-  'public-read-write',
-  'authenticated-read',
-  'aws-exec-read',
-  'bucket-owner-read',
-  'log-delivery-write',
-]);
-
-/** Accepts the canned ACLs that change nothing, refuses the others and all grants. */
-export function refuseUnservedAcl(headers: S3Headers): void {
-  const acl = headers['x-amz-acl'];
-  if (acl !== undefined && acl !== 'private' && acl !== 'bucket-owner-full-control') {
-    if (knownAcls.has(acl)) throw headerNotServed('x-amz-acl');
-    throw invalidArgument('x-amz-acl', acl, 'The canned ACL you specified is not valid');
-  }
-  for (const grant of ['full-control', 'read', 'read-acp', 'write', 'write-acp']) {
-    const name = `x-amz-grant-${grant}`;
     if (headers[name] !== undefined) throw headerNotServed(name);
   }
 }

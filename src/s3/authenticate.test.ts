@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import type { Credentials } from '../iam/identity.ts';
+import { type Credentials, rootIdentity } from '../iam/identity.ts';
 import { encodeQueryText, toByteString } from '../sigv4/canonical.ts';
 import { AuthError, type AuthErrorCode } from '../sigv4/errors.ts';
 import { type SignInput, presignTarget, signRequest } from '../sigv4/sign.ts';
@@ -13,7 +13,7 @@ import { type AuthDeps, type AuthOptions, type AuthRequest, authenticate } from 
 
 const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5);
 const credentials = { accessKey: 'AKEXAMPLE', secretKey: 'a-secret-key' };
-const identity = { kind: 'root', accessKey: credentials.accessKey } as const;
+const identity = rootIdentity(credentials.accessKey);
 
 function depsOf(overrides: Partial<AuthDeps> = {}): AuthDeps {
   return {

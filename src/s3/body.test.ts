@@ -10,6 +10,7 @@ import { test } from 'node:test';
 
 import { chunked, collect } from '../../test/support/vectors.ts';
 import { checksumAlgorithms, checksumOf } from '../base/checksums.ts';
+import { rootIdentity } from '../iam/identity.ts';
 import { emptySha256, sha256Hex } from '../sigv4/canonical.ts';
 import { AuthError, type AuthErrorCode } from '../sigv4/errors.ts';
 import { encodeSignedChunks, encodeUnsignedChunks, signRequest } from '../sigv4/sign.ts';
@@ -155,7 +156,7 @@ void test('a body in signed chunks goes from the signer through authentication t
   const credentials = { accessKey: 'AKEXAMPLE', secretKey: 'a-secret-key' };
   const deps: AuthDeps = {
     credentials: {
-      find: (accessKey) => ({ ...credentials, identity: { kind: 'root', accessKey } }),
+      find: (accessKey) => ({ ...credentials, identity: rootIdentity(accessKey) }),
     },
     signingKeys: new SigningKeyCache(),
     region: 'us-east-1',

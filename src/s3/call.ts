@@ -5,6 +5,7 @@
 import type { BlobReader } from '../store/blob-store.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
 import type { CustomerKeys } from './customer-keys.ts';
+import type { Permission } from './permissions.ts';
 import { findQuery, type S3Target } from './target.ts';
 
 /** Request headers, lower-case names; `x-amz-*` query parameters count as headers of that name. */
@@ -41,10 +42,15 @@ export interface S3Call {
   readonly customerKeys: CustomerKeys;
   /** `http://host` or `https://host` as the client sees this server. */
   readonly origin: string;
+  /**
+   * Whether the caller may do all of that, for operations that learn only from the body what they do. Throws
+   * `NoSuchBucket`.
+   */
+  isAllowed(permissions: readonly Permission[]): Promise<boolean>;
   /** The object data of the request, verified while it is read. Call it once, after all header checks. */
   openBody(): Promise<BodyInput>;
   /**
-   * The whole body of a configuration call, verified. Throws `MalformedXML` above `maxBytes`.
+   * The whole body of a configuration call, verified. Read once, however often it is asked for. Throws `MalformedXML` above `maxBytes`.
    */
   readDocument(options: DocumentOptions): Promise<Uint8Array>;
 }

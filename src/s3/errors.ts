@@ -87,6 +87,7 @@ export const s3Errors = {
     400,
     'The body of your POST request is not well-formed multipart/form-data.',
   ],
+  MalformedPolicy: [400, 'Policies must be valid JSON and the first byte must be "{".'],
   MalformedTrailerError: [400, 'The request contained trailing data that was not well-formed.'],
   MalformedXML: [
     400,
@@ -146,6 +147,7 @@ export const s3Errors = {
     'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
   ],
   SlowDown: [503, 'Please reduce your request rate.'],
+  UnexpectedContent: [400, 'This request does not support content'],
   UnsupportedMetadata: [400, 'Your metadata headers are not supported.'],
   XAmzContentChecksumMismatch: [400, 'The provided checksum does not match what was computed.'],
   XAmzContentSHA256Mismatch: [

@@ -8,18 +8,17 @@ import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { Log } from '../base/log.ts';
-import { authorize } from '../iam/authorize.ts';
-import type { Identity } from '../iam/identity.ts';
 import type { ObjectStore } from '../store/types.ts';
 import { refuseReservedHeaders } from './attributes.ts';
 import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
 import type { Reply, S3Environment, S3Owner } from './call.ts';
 import { refuseKeysInClear } from './customer-keys.ts';
 import { invalidArgument, S3Error, toS3Error } from './errors.ts';
-import { awaitsContinue, HttpCall } from './http-call.ts';
+import { awaitsContinue, type CallParts, HttpCall } from './http-call.ts';
 import { openFormCall } from './form-call.ts';
 import { postObject } from './handlers/post-object.ts';
 import { findOperation, type S3Operation } from './operations.ts';
+import { PolicyCache } from './policy-cache.ts';
 import { answerPreflight, findCorsHeaders } from './preflight.ts';
 import { ClientGoneError, type Exchange, sendError, sendReply } from './respond.ts';
 import { parseTarget, type S3Target } from './target.ts';
@@ -106,6 +105,7 @@ class S3Listener {
   readonly #deps: S3HandlerDeps;
   readonly #domains: readonly string[];
   readonly #environment: S3Environment;
+  readonly #policies = new PolicyCache();
   readonly #stallMs: number;
   readonly #hostId = randomBytes(24).toString('base64');
   readonly #idPrefix = randomBytes(4).toString('hex').toUpperCase();
@@ -189,25 +189,31 @@ class S3Listener {
     if (operation.handler === 'form') {
       return this.#answerForm(exchange, operation, target, store);
     }
-    await this.#authorize(authentication.identity, operation, target, store);
-    checkExpectedOwner(authentication, this.#environment.owner);
-    refuseReservedHeaders(authentication.headers);
-    if (operation.handler === 'not-implemented') {
-      throw notImplemented(operation);
-    }
     const call = new HttpCall({
-      exchange,
-      target,
+      ...this.#callParts({ exchange, operation, target, store }),
       authentication,
-      store,
-      environment: this.#environment,
-      stallMs: this.#stallMs,
     });
+    await call.access.check();
+    refuseReservedHeaders(authentication.headers);
+    if (operation.handler === 'not-implemented') throw notImplemented(operation);
     try {
       return await operation.handler(call);
+    } catch (error) {
+      throw await call.access.errorFor(error);
     } finally {
       call.customerKeys.wipe();
     }
+  }
+
+  #callParts(
+    parts: Pick<CallParts, 'exchange' | 'operation' | 'target' | 'store'>,
+  ): Omit<CallParts, 'authentication'> {
+    return {
+      ...parts,
+      policies: this.#policies,
+      environment: this.#environment,
+      stallMs: this.#stallMs,
+    };
   }
 
   /** Whether the line is safe enough for keys of SSE-C. */
@@ -222,17 +228,11 @@ class S3Listener {
     store: ObjectStore,
   ): Promise<Reply> {
     await store.getBucket(target.bucket);
-    const parts = {
-      exchange,
-      target,
-      store,
-      environment: this.#environment,
-      stallMs: this.#stallMs,
-    };
+    const parts = this.#callParts({ exchange, operation, target, store });
     const call = await openFormCall(parts, this.#deps.auth);
     try {
       refuseKeysInClear(call.headers, this.#takesKeys(exchange.request));
-      await this.#authorize(call.identity, operation, call.target, store);
+      await call.access.check();
       refuseReservedHeaders(call.headers);
       return await postObject(call);
     } finally {
@@ -273,20 +273,6 @@ class S3Listener {
         ...(target.isHostStyle ? { hostBucket: target.bucket } : {}),
       },
     );
-  }
-
-  /** An absent bucket is told to everybody, so that it looks the same to all. */
-  async #authorize(
-    identity: Identity,
-    operation: S3Operation,
-    target: S3Target,
-    store: ObjectStore,
-  ): Promise<void> {
-    const { bucket, key } = target;
-    const resource = { ...(bucket === '' ? {} : { bucket }), ...(key === '' ? {} : { key }) };
-    if (authorize({ identity, action: operation.action, ...resource }) === 'allow') return;
-    if (bucket !== '' && operation.name !== 'CreateBucket') await store.getBucket(bucket);
-    throw new S3Error('AccessDenied');
   }
 
   async #fail(
@@ -377,12 +363,5 @@ async function findRegion(store: ObjectStore, bucket: string): Promise<string | 
   } catch (error) {
     if (toS3Error(error).code === 'NoSuchBucket') return undefined;
     throw error;
-  }
-}
-
-function checkExpectedOwner(authentication: Authentication, owner: S3Owner): void {
-  for (const name of ['x-amz-expected-bucket-owner', 'x-amz-source-expected-bucket-owner']) {
-    const expected = authentication.headers[name];
-    if (expected !== undefined && expected !== owner.id) throw new S3Error('AccessDenied');
   }
 }

@@ -5,12 +5,16 @@ import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { ownerOf } from '../iam/identity.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
+import { RequestAccess } from './access.ts';
 import type { Authentication } from './authenticate.ts';
 import { openBody, readBodyInput, readVerifiedBody } from './body.ts';
 import type { DocumentOptions, S3Call, S3Environment, S3Headers } from './call.ts';
 import { checksumHeaderNames } from './checksum-headers.ts';
 import { CustomerKeys } from './customer-keys.ts';
 import { S3Error } from './errors.ts';
+import type { S3Operation } from './operations.ts';
+import type { Permission } from './permissions.ts';
+import type { PolicyCache } from './policy-cache.ts';
 import type { Exchange } from './respond.ts';
 import type { S3Target } from './target.ts';
 
@@ -22,8 +26,10 @@ const objectBytesMax = 5 * 1024 ** 3;
 export type CallParts = {
   readonly exchange: Exchange;
   readonly target: S3Target;
+  readonly operation: S3Operation;
   readonly authentication: Authentication;
   readonly store: ObjectStore;
+  readonly policies: PolicyCache;
   readonly environment: S3Environment;
   readonly stallMs: number;
 };
@@ -36,7 +42,10 @@ export class HttpCall implements S3Call {
   readonly environment: S3Environment;
   readonly accessKey: string;
   readonly customerKeys: CustomerKeys;
+  /** Decides what this request may do. */
+  readonly access: RequestAccess;
   readonly #parts: CallParts;
+  #document: Uint8Array | undefined;
 
   constructor(parts: CallParts) {
     this.#parts = parts;
@@ -47,6 +56,21 @@ export class HttpCall implements S3Call {
     this.store = parts.store;
     this.environment = parts.environment;
     this.accessKey = ownerOf(parts.authentication.identity);
+    this.access = new RequestAccess({
+      operation: parts.operation,
+      target: parts.target,
+      identity: parts.authentication.identity,
+      authentication: parts.authentication,
+      socket: parts.exchange.request.socket,
+      nowMs: Date.now(),
+      store: parts.store,
+      policies: parts.policies,
+      readDocument: (options) => this.readDocument(options),
+    });
+  }
+
+  isAllowed(permissions: readonly Permission[]): Promise<boolean> {
+    return this.access.isAllowed(permissions);
   }
 
   get origin(): string {
@@ -77,6 +101,10 @@ export class HttpCall implements S3Call {
         'Missing required header for this request: Content-MD5 OR x-amz-checksum-*',
       );
     }
+    if (this.#document !== undefined) {
+      if (this.#document.length > options.maxBytes) throw new S3Error('MalformedXML');
+      return this.#document;
+    }
     const body = openBody(exchange.request, authentication, {
       stallMs,
       ignoresChecksums: options.ignoresChecksumHeaders === true,
@@ -87,6 +115,7 @@ export class HttpCall implements S3Call {
     if (exchange.isAwaitingContinue) this.#sendContinue();
     const document = await readVerifiedBody(body, options.maxBytes);
     if (document === undefined) throw new S3Error('MalformedXML');
+    this.#document = document;
     return document;
   }
 

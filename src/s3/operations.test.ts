@@ -47,7 +47,7 @@ const cases: readonly (readonly [string, string, string, 'copy'?])[] = [
   ['GET', '/b?acl', 'GetBucketAcl s3:GetBucketAcl'],
   ['PUT', '/b?acl', 'PutBucketAcl s3:PutBucketAcl'],
   ['GET', '/b?policy', 'GetBucketPolicy s3:GetBucketPolicy'],
-  ['PUT', '/b?policy', 'PutBucketPolicy (501)'],
+  ['PUT', '/b?policy', 'PutBucketPolicy s3:PutBucketPolicy'],
   ['GET', '/b?policyStatus', 'GetBucketPolicyStatus s3:GetBucketPolicyStatus'],
   ['GET', '/b?tagging', 'GetBucketTagging s3:GetBucketTagging'],
   ['GET', '/b?lifecycle=&withUpdatedAt=true', 'GetBucketLifecycleConfiguration s3:GetLifecycleConfiguration'],

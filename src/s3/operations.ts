@@ -4,6 +4,7 @@
 
 import type { S3Handler } from './call.ts';
 import { S3Error } from './errors.ts';
+import { getBucketAcl, getObjectAcl, putBucketAcl, putObjectAcl } from './handlers/acls.ts';
 import {
   createBucket,
   deleteBucket,
@@ -23,6 +24,12 @@ import {
   putBucketLifecycle,
 } from './handlers/bucket-lifecycle.ts';
 import {
+  deleteBucketPolicy,
+  getBucketPolicy,
+  getBucketPolicyStatus,
+  putBucketPolicy,
+} from './handlers/bucket-policy.ts';
+import {
   deleteBucketTagging,
   getBucketTagging,
   putBucketTagging,
@@ -40,14 +47,16 @@ import {
   uploadPart,
   uploadPartCopy,
 } from './handlers/multipart.ts';
+import {
+  deletePublicAccessBlock,
+  getPublicAccessBlock,
+  putPublicAccessBlock,
+} from './handlers/public-access-block.ts';
 import { deleteObject, putObject } from './handlers/put-object.ts';
 import {
   deleteUnsetBucketResource,
   fixedBucketResource,
-  getBucketAcl,
-  getObjectAcl,
   getObjectTagging,
-  putAcl,
   unsetBucketResource,
   unsetObjectResource,
 } from './handlers/unset.ts';
@@ -111,11 +120,11 @@ const rows: readonly Row[] = [
   ['GetBucketVersioning', 'GET', 'bucket', 'versioning', 's3:GetBucketVersioning', fixedBucketResource('VersioningConfiguration', '')],
   ['PutBucketVersioning', 'PUT', 'bucket', 'versioning', 's3:PutBucketVersioning', no],
   ['GetBucketAcl', 'GET', 'bucket', 'acl', 's3:GetBucketAcl', getBucketAcl],
-  ['PutBucketAcl', 'PUT', 'bucket', 'acl', 's3:PutBucketAcl', putAcl],
-  ['GetBucketPolicy', 'GET', 'bucket', 'policy', 's3:GetBucketPolicy', unsetBucketResource('NoSuchBucketPolicy')],
-  ['PutBucketPolicy', 'PUT', 'bucket', 'policy', 's3:PutBucketPolicy', no],
-  ['DeleteBucketPolicy', 'DELETE', 'bucket', 'policy', 's3:DeleteBucketPolicy', deleteUnsetBucketResource],
-  ['GetBucketPolicyStatus', 'GET', 'bucket', 'policyStatus', 's3:GetBucketPolicyStatus', fixedBucketResource('PolicyStatus', '<IsPublic>false</IsPublic>')],
+  ['PutBucketAcl', 'PUT', 'bucket', 'acl', 's3:PutBucketAcl', putBucketAcl],
+  ['GetBucketPolicy', 'GET', 'bucket', 'policy', 's3:GetBucketPolicy', getBucketPolicy],
+  ['PutBucketPolicy', 'PUT', 'bucket', 'policy', 's3:PutBucketPolicy', putBucketPolicy],
+  ['DeleteBucketPolicy', 'DELETE', 'bucket', 'policy', 's3:DeleteBucketPolicy', deleteBucketPolicy],
+  ['GetBucketPolicyStatus', 'GET', 'bucket', 'policyStatus', 's3:GetBucketPolicyStatus', getBucketPolicyStatus],
   ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', getBucketTagging],
   ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', putBucketTagging],
   ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', deleteBucketTagging],
@@ -141,9 +150,9 @@ const rows: readonly Row[] = [
   ['GetBucketWebsite', 'GET', 'bucket', 'website', 's3:GetBucketWebsite', unsetBucketResource('NoSuchWebsiteConfiguration')],
   ['PutBucketWebsite', 'PUT', 'bucket', 'website', 's3:PutBucketWebsite', no],
   ['DeleteBucketWebsite', 'DELETE', 'bucket', 'website', 's3:DeleteBucketWebsite', deleteUnsetBucketResource],
-  ['GetPublicAccessBlock', 'GET', 'bucket', 'publicAccessBlock', 's3:GetBucketPublicAccessBlock', unsetBucketResource('NoSuchPublicAccessBlockConfiguration')],
-  ['PutPublicAccessBlock', 'PUT', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', no],
-  ['DeletePublicAccessBlock', 'DELETE', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', deleteUnsetBucketResource],
+  ['GetPublicAccessBlock', 'GET', 'bucket', 'publicAccessBlock', 's3:GetBucketPublicAccessBlock', getPublicAccessBlock],
+  ['PutPublicAccessBlock', 'PUT', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', putPublicAccessBlock],
+  ['DeletePublicAccessBlock', 'DELETE', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', deletePublicAccessBlock],
   ['GetBucketOwnershipControls', 'GET', 'bucket', 'ownershipControls', 's3:GetBucketOwnershipControls', unsetBucketResource('OwnershipControlsNotFoundError')],
   ['PutBucketOwnershipControls', 'PUT', 'bucket', 'ownershipControls', 's3:PutBucketOwnershipControls', no],
   ['DeleteBucketOwnershipControls', 'DELETE', 'bucket', 'ownershipControls', 's3:PutBucketOwnershipControls', deleteUnsetBucketResource],
@@ -193,7 +202,7 @@ const rows: readonly Row[] = [
   ['PutObjectTagging', 'PUT', 'object', 'tagging', 's3:PutObjectTagging', no],
   ['DeleteObjectTagging', 'DELETE', 'object', 'tagging', 's3:DeleteObjectTagging', no],
   ['GetObjectAcl', 'GET', 'object', 'acl', 's3:GetObjectAcl', getObjectAcl],
-  ['PutObjectAcl', 'PUT', 'object', 'acl', 's3:PutObjectAcl', putAcl],
+  ['PutObjectAcl', 'PUT', 'object', 'acl', 's3:PutObjectAcl', putObjectAcl],
   ['GetObjectRetention', 'GET', 'object', 'retention', 's3:GetObjectRetention', unsetObjectResource('InvalidRequest', 'Bucket is missing Object Lock Configuration')],
   ['PutObjectRetention', 'PUT', 'object', 'retention', 's3:PutObjectRetention', no],
   ['GetObjectLegalHold', 'GET', 'object', 'legal-hold', 's3:GetObjectLegalHold', unsetObjectResource('InvalidRequest', 'Bucket is missing Object Lock Configuration')],

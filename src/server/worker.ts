@@ -12,7 +12,7 @@ import { createHealthHandler } from '../admin/health.ts';
 import { createMetricsHandler } from '../admin/metrics-handler.ts';
 import type { Log } from '../base/log.ts';
 import { authorize } from '../iam/authorize.ts';
-import type { CredentialsSource, Identity } from '../iam/identity.ts';
+import { type CredentialsSource, type Identity, rootIdentity } from '../iam/identity.ts';
 import { CommitGate } from '../kv/commit-gate.ts';
 import { parseKmsConfig } from '../kms/config.ts';
 import { type OpenedKms, openKms } from '../kms/open-kms.ts';
@@ -335,7 +335,7 @@ class Worker {
     if (opened) return opened.credentials.find(accessKey);
     const root = this.#settings.rootCredentials;
     if (root?.accessKey !== accessKey) return undefined;
-    return { ...root, identity: { kind: 'root', accessKey } };
+    return { ...root, identity: rootIdentity(accessKey) };
   }
 
   #adminParts(): AdminParts {

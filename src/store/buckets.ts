@@ -58,11 +58,16 @@ export async function loadBucketForWrite(
 
 export async function createBucket(
   context: StoreContext,
-  input: { readonly name: string; readonly owner: string; readonly location: string },
+  input: {
+    readonly name: string;
+    readonly owner: string;
+    readonly location: string;
+    readonly settings?: BucketSettings;
+  },
 ): Promise<BucketInfo> {
-  const { name, owner, location } = input;
+  const { name, owner, location, settings = {} } = input;
   const createdMs = context.now();
-  const record = { id: createBucketId(), createdMs, owner, location, settings: {} };
+  const record = { id: createBucketId(), createdMs, owner, location, settings };
   const entryKey = bucketEntry(name);
   const outcome = await context.kv.commit({
     checks: [{ entryKey, version: 'absent' }],

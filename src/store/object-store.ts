@@ -20,7 +20,7 @@ import { completeUpload } from './complete.ts';
 import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
 import { listUploads } from './upload-listing.ts';
 import { assertKeyUsable } from './object-encryption.ts';
-import { deleteObject, openObject, putObject, replaceAttributes } from './objects.ts';
+import { deleteObject, openObject, putAcl, putObject, replaceAttributes } from './objects.ts';
 import { toBucketInfo } from './records.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
 import type { ObjectStore } from './types.ts';
@@ -86,6 +86,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     deleteObject: (input) => guarded(() => deleteObject(context, input)),
     listObjects: (query) => guarded(() => listObjects(context, query)),
     replaceAttributes: (input) => guarded(() => replaceAttributes(context, input)),
+    putAcl: (ref, acl) => guarded(() => putAcl(context, ref, acl)),
     createUpload: (input) => guarded(() => createUpload(context, input)),
     getUpload: (ref) => guarded(() => getUpload(context, ref)),
     putPart: (input) => guarded(() => putPart(context, input)),

@@ -180,6 +180,29 @@ export async function replaceAttributes(
   return info;
 }
 
+export async function putAcl(
+  context: StoreContext,
+  ref: { readonly bucket: string; readonly key: string; readonly versionId?: string },
+  acl: string | undefined,
+): Promise<ObjectInfo> {
+  const name = encodeName(ref.key);
+  const bucket = await loadBucketForWrite(context, ref.bucket);
+  if (ref.versionId !== undefined && ref.versionId !== nullVersionId) {
+    throw noSuchVersion(ref.key, ref.versionId);
+  }
+  let info: ObjectInfo | undefined;
+  await commitCurrent(context, { bucket, key: ref.key, name }, (current) => {
+    if (!current) throw noSuchKey(ref.key);
+    const { acl: _, ...rest } = current.attributes;
+    const attributes = acl === undefined ? rest : { ...rest, acl };
+    const record = { ...current, attributes };
+    info = toObjectInfo(ref.bucket, ref.key, record);
+    return { record };
+  });
+  if (!info) throw new Error('a commit was made without a record');
+  return info;
+}
+
 /** Times of objects are whole seconds, as their headers are. */
 export function wholeSeconds(timeMs: number): number {
   return Math.floor(timeMs / 1000) * 1000;

@@ -275,6 +275,7 @@ function packAttributes(attributes: ObjectAttributes): Packed {
     Object.entries(attributes.userMetadata).flat(),
     attributes.tagging,
     attributes.storageClass,
+    ...(attributes.acl === undefined ? [] : [attributes.acl]),
   ];
 }
 
@@ -284,6 +285,7 @@ function unpackAttributes(packed: Packed): ObjectAttributes {
     userMetadata: unpackNames(packed[1] as string[]),
     tagging: packed[2] as string,
     storageClass: packed[3] as string,
+    ...(packed[4] === undefined ? {} : { acl: packed[4] as string }),
   };
 }
 

@@ -49,9 +49,22 @@ export type LifecycleRule = {
   readonly abortUploadDays?: number;
 };
 
+/** What a bucket refuses or ignores of what would open it to everybody. */
+export type PublicAccessBlock = {
+  readonly blockPublicAcls: boolean;
+  readonly ignorePublicAcls: boolean;
+  readonly blockPublicPolicy: boolean;
+  readonly restrictPublicBuckets: boolean;
+};
+
 /** What a bucket's sub-resources hold; a missing member is "not configured". */
 export type BucketSettings = {
   readonly encryption?: BucketEncryption;
+  /** The bucket policy, byte for byte as it was given. */
+  readonly policy?: string;
+  readonly publicAccessBlock?: PublicAccessBlock;
+  /** A canned access list; absent means `private`. */
+  readonly acl?: string;
   readonly tagging?: readonly Tag[];
   readonly cors?: readonly CorsRule[];
   readonly lifecycle?: readonly LifecycleRule[];
@@ -135,6 +148,8 @@ export type ObjectAttributes = {
   readonly tagging: string;
   /** `STANDARD` unless another was asked for. */
   readonly storageClass: string;
+  /** A canned access list; absent means `private`. */
+  readonly acl?: string;
 };
 
 /** The source must not change a chunk after it gave it out. Its errors pass through unchanged. */
@@ -334,6 +349,7 @@ export interface ObjectStore {
     readonly name: string;
     readonly owner: string;
     readonly location: string;
+    readonly settings?: BucketSettings;
   }): Promise<BucketInfo>;
   /** Throws `NoSuchBucket`. */
   getBucket(name: string): Promise<BucketInfo>;
@@ -373,6 +389,11 @@ export interface ObjectStore {
     readonly expected: ObjectInfo;
     readonly attributes: ObjectAttributes;
   }): Promise<ObjectInfo>;
+  /** Replaces the access list of one object; undefined for `private`. Throws as `openObject`. */
+  putAcl(
+    ref: { readonly bucket: string; readonly key: string; readonly versionId?: string },
+    acl: string | undefined,
+  ): Promise<ObjectInfo>;
 
   createUpload(input: CreateUploadInput): Promise<UploadInfo>;
   /** Throws `NoSuchUpload`. No KMS call. */

@@ -264,7 +264,7 @@ void describe('objects', () => {
     const cases: readonly (readonly [Record<string, string>, string])[] = [
       [{ 'x-amz-acl': 'private' }, '200'],
       [{ 'x-amz-acl': 'bucket-owner-full-control' }, '200'],
-      [{ 'x-amz-acl': 'public-read' }, '501 NotImplemented'],
+      [{ 'x-amz-acl': 'aws-exec-read' }, '501 NotImplemented'],
       [{ 'x-amz-acl': 'mine' }, '400 InvalidArgument'],
       [{ 'x-amz-grant-read': 'id="x"' }, '501 NotImplemented'],
       [{ 'x-amz-object-lock-mode': 'GOVERNANCE' }, '501 NotImplemented'],

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { AdminPayloadError, openAdminPayload } from '../../src/aead/admin-payload.ts';
 import { DareError, openDare, openDareStream, sealDare } from '../../src/aead/dare.ts';
 import { parseXml, XmlError } from '../../src/base/xml.ts';
+import { rootIdentity } from '../../src/iam/identity.ts';
 import { openWith, sealWith } from '../../src/keys/ciphertext.ts';
 import { KeyError } from '../../src/keys/key-error.ts';
 import { createKeyVersion, createMasterKey, keyTimeOf } from '../../src/keys/master-key.ts';
@@ -89,7 +90,7 @@ function authenticationDeps(): AuthDeps {
     credentials: {
       find: (accessKey) =>
         accessKey === credentials.accessKey
-          ? { ...credentials, identity: { kind: 'root', accessKey } }
+          ? { ...credentials, identity: rootIdentity(accessKey) }
           : undefined,
     },
     signingKeys: new SigningKeyCache(),

@@ -1,7 +1,8 @@
 // Buckets themselves: list, create, look up, delete, locate.
 
 import { findChild, findChildText, parseXml, xmlElement } from '../../base/xml.ts';
-import { refuseUnservedAcl } from '../attributes.ts';
+import { bucketOwnerId } from '../access.ts';
+import { aclOfHeaders, recordedBucketAcl } from '../acl-documents.ts';
 import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
 import { ownerXml } from '../listing.ts';
@@ -42,16 +43,24 @@ export async function createBucket(call: S3Call): Promise<Reply> {
   if (!isValidBucketName(bucket) || reservedNames.has(bucket)) {
     throw new S3Error('InvalidBucketName', undefined, { details: { BucketName: bucket } });
   }
-  refuseUnservedAcl(call.headers);
+  const acl = recordedBucketAcl(aclOfHeaders(call.headers));
   if (call.headers['x-amz-bucket-object-lock-enabled']?.toLowerCase() === 'true') {
     throw new S3Error('NotImplemented', 'Object lock is not implemented');
   }
   const location = await readLocation(call);
   try {
-    await call.store.createBucket({ name: bucket, owner: call.accessKey, location });
+    await call.store.createBucket({
+      name: bucket,
+      owner: call.accessKey,
+      location,
+      settings: acl === undefined ? {} : { acl },
+    });
   } catch (error) {
-    const isRepeated = toS3Error(error).code === 'BucketAlreadyOwnedByYou' && location === '';
-    if (!isRepeated) throw error;
+    if (toS3Error(error).code !== 'BucketAlreadyOwnedByYou') throw error;
+    const found = await call.store.getBucket(bucket);
+    if (bucketOwnerId(found) !== call.accessKey) throw new S3Error('BucketAlreadyExists');
+    if (location !== '') throw error;
+    if (found.settings.acl !== acl) throw new S3Error('BucketAlreadyExists');
   }
   return emptyReply(200, ['location', `/${bucket}`]);
 }

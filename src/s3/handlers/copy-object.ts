@@ -16,6 +16,7 @@ import type {
 } from '../../store/types.ts';
 import { StoreError } from '../../store/types.ts';
 import {
+  aclOf,
   attributesOf,
   refuseUnservedWriteHeaders,
   storageClassOf,
@@ -141,6 +142,7 @@ function mergeAttributes(headers: S3Headers, info: ObjectInfo, plan: CopyPlan): 
     userMetadata: info.attributes.userMetadata,
     tagging,
     storageClass: storageClassOf(headers),
+    ...aclOf(headers),
   };
 }
 

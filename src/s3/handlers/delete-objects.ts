@@ -5,6 +5,7 @@ import type { ObjectStore } from '../../store/types.ts';
 import { type Reply, type S3Call, xmlReply } from '../call.ts';
 import { unquoteEtag } from '../conditions.ts';
 import { S3Error, toS3Error } from '../errors.ts';
+import { permissionsOfDeletion } from '../permissions.ts';
 
 const bodyBytesMax = 2 * 1024 * 1024;
 const objectsMax = 1000;
@@ -83,8 +84,12 @@ async function deleteOne(call: S3Call, target: Target): Promise<string> {
       throw new S3Error('NotImplemented', 'Only ETag is served as a condition of a deletion');
     }
     if (key === '' || Buffer.byteLength(key) > 1024) throw new S3Error('KeyTooLongError');
+    const { bucket } = call.target;
+    if (!(await call.isAllowed(permissionsOfDeletion({ bucket, key, versionId }, call.headers)))) {
+      throw new S3Error('AccessDenied');
+    }
     await call.store.deleteObject({
-      bucket: call.target.bucket,
+      bucket,
       key,
       ...(versionId === undefined ? {} : { versionId }),
       ...(etag === undefined ? {} : { ifMatch: etag }),
