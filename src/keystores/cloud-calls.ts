@@ -75,11 +75,13 @@ export async function openConnections(
     headersTimeout: limits.attemptMs,
     bodyTimeout: limits.attemptMs,
     maxResponseSize: answerBytesMax,
-    // Said out loud, so that NODE_TLS_REJECT_UNAUTHORIZED cannot turn it off.
-    connect: { timeout: limits.attemptMs, rejectUnauthorized: true },
   };
+  // Said out loud, so that NODE_TLS_REJECT_UNAUTHORIZED cannot turn it off.
+  const connect = { timeout: limits.attemptMs, rejectUnauthorized: true };
   const isLocal = /^(localhost|127\..*|\[::1\])$/.test(url.hostname);
-  const connections = isLocal ? new Agent(options) : new EnvHttpProxyAgent(options);
+  const connections = isLocal
+    ? new Agent({ ...options, connect })
+    : new EnvHttpProxyAgent({ ...options, connect, requestTls: connect, proxyTls: connect });
   return { connections, close: () => connections.destroy() };
 }
 

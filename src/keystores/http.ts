@@ -350,7 +350,8 @@ async function makeDispatcher(settings: HttpSettings, bases: readonly URL[]): Pr
   // Like the proxy settings of most programs, they do not apply to this machine itself.
   const isLocal = bases.every((base) => /^(localhost|127\..*|\[::1\])$/.test(base.hostname));
   if (isLocal) return new Agent({ ...options, connect });
-  return new EnvHttpProxyAgent({ ...options, connect, requestTls: connect });
+  const proxyTls = { ...(await proxyTrust(settings)), timeout: connectTimeoutMs };
+  return new EnvHttpProxyAgent({ ...options, connect, requestTls: connect, proxyTls });
 }
 
 type TlsMaterial = {
@@ -359,6 +360,13 @@ type TlsMaterial = {
   readonly key?: string;
   readonly minVersion?: 'TLSv1.2';
 };
+
+/** For a proxy reached over TLS: the named authorities and everybody's, and never the client certificate. */
+async function proxyTrust({ product, tls }: HttpSettings) {
+  const named = tls?.ca ? await readAuthorities(product, tls.ca) : [];
+  const ca = [...named, ...getCACertificates('default'), ...getCACertificates('system')];
+  return { ca, minVersion: 'TLSv1.2', rejectUnauthorized: true } as const;
+}
 
 /** Only the named authorities are trusted when there are any, otherwise Node's and the system's. */
 async function readTls(settings: HttpSettings): Promise<TlsMaterial> {

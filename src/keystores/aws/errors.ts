@@ -49,6 +49,16 @@ export function isBeingDeleted(error: unknown): boolean {
   );
 }
 
+/** Whether there was no answer, or one that says nothing about what was asked. */
+export function isTransient(error: unknown): boolean {
+  if (!(error instanceof Error) || error instanceof KeyStoreError) return false;
+  const { name, $metadata } = error as SdkError;
+  const http = $metadata?.httpStatusCode ?? 0;
+  return (
+    http >= 500 || http === 429 || /^(Throttl|TooManyRequests|RequestLimitExceeded)/.test(name)
+  );
+}
+
 /** The error of a key store for what the SDK threw; `KeyStoreError` stays as it is. */
 export function awsError(error: unknown, action: AwsAction, secret = ''): KeyStoreError {
   if (error instanceof KeyStoreError) return error;

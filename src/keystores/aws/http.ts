@@ -94,8 +94,22 @@ function flatten(headers: Dispatcher.ResponseData['headers']): Record<string, st
   );
 }
 
+/**
+ * Repeats only what was refused for the time it was signed with, which the SDK has set right then: that was not
+ * carried out. For what must not be done twice.
+ */
+export function awsNoRetries(limits: CloudLimits): RetryStrategy {
+  return awsRetries(limits, (error) => {
+    const { $metadata } = (error ?? {}) as { $metadata?: { clockSkewCorrected?: unknown } };
+    return $metadata?.clockSkewCorrected === true;
+  });
+}
+
 /** Repeats what the SDK holds for worth it: no answer, throttling, a status of 500 or more. */
-export function awsRetries(limits: CloudLimits): RetryStrategy {
+export function awsRetries(
+  limits: CloudLimits,
+  isRepeatable: (error: unknown) => boolean = () => true,
+): RetryStrategy {
   const tokenOf = (count: number) => ({
     getRetryCount: () => count,
     getRetryDelay: () => (count === 0 ? 0 : retryDelay(limits)),
@@ -104,9 +118,11 @@ export function awsRetries(limits: CloudLimits): RetryStrategy {
   });
   return {
     acquireInitialRetryToken: async () => tokenOf(0),
-    refreshRetryTokenForRetry: async (token, { errorType }) => {
+    refreshRetryTokenForRetry: async (token, { errorType, error }) => {
       const count = token.getRetryCount() + 1;
-      if (errorType === 'CLIENT_ERROR' || count >= attemptsMax) throw new Error('no more attempts');
+      if (errorType === 'CLIENT_ERROR' || count >= attemptsMax || !isRepeatable(error)) {
+        throw new Error('no more attempts');
+      }
       return tokenOf(count);
     },
     recordSuccess: () => {},

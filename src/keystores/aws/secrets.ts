@@ -13,8 +13,8 @@ import type {
 import type { Dispatcher } from 'undici';
 import type { Log } from '../../base/log.ts';
 import { KeyStoreError, type KeyStoreStatus } from '../../keys/key-store.ts';
-import { awsError, isAwsError, isBeingDeleted } from './errors.ts';
-import { type AwsCredentials, awsClientOptions } from './http.ts';
+import { awsError, isAwsError, isBeingDeleted, isTransient } from './errors.ts';
+import { type AwsCredentials, awsClientOptions, awsNoRetries } from './http.ts';
 import {
   type CloudDeps,
   type CloudLimits,
@@ -58,10 +58,22 @@ export async function openAwsSecrets(
   });
   const limits = { ...cloudLimits, ...deps.limits };
   const opened = await openConnections(url, limits, deps.connections);
-  const client = new sdk.SecretsManagerClient(
-    clientConfig(settings, { url, limits, connections: opened.connections }),
-  );
-  const store = new AwsSecrets({ ...opened, sdk, client, url, limits, kmsKey: settings.kmskey });
+  const config = clientConfig(settings, { url, limits, connections: opened.connections });
+  const client = new sdk.SecretsManagerClient(config);
+  const onceClient = new sdk.SecretsManagerClient({
+    ...config,
+    credentials: client.config.credentials,
+    retryStrategy: awsNoRetries(limits),
+  });
+  const clients = { client, onceClient };
+  const store = new AwsSecrets({
+    ...opened,
+    ...clients,
+    sdk,
+    url,
+    limits,
+    kmsKey: settings.kmskey,
+  });
   try {
     await store.check(deps.log);
     return store;
@@ -82,6 +94,8 @@ function clientConfig(
 type Parts = {
   readonly sdk: Sdk;
   readonly client: SecretsManagerClient;
+  /** Makes one attempt, with the same credentials. */
+  readonly onceClient: SecretsManagerClient;
   readonly connections: Dispatcher;
   readonly close: () => Promise<void>;
   readonly url: URL;
@@ -184,14 +198,18 @@ class AwsSecrets implements SecretStore {
   }
 
   async delete(name: string): Promise<void> {
-    const { sdk, client, limits } = this.#parts;
+    const { sdk, onceClient, limits } = this.#parts;
     const command = new sdk.DeleteSecretCommand({
       SecretId: name,
       ForceDeleteWithoutRecovery: true,
     });
     try {
-      await within('delete', limits.changeMs, (options) => client.send(command, options));
+      // Once only: a repeated one could delete what was created in between.
+      await within('delete', limits.changeMs, (options) => onceClient.send(command, options));
     } catch (error) {
+      if (isTransient(error)) {
+        throw new KeyStoreError('unreachable', awsError(error, 'delete', name).message);
+      }
       if (!isAwsError(error, 'ResourceNotFoundException')) throw awsError(error, 'delete', name);
     }
   }
@@ -206,9 +224,12 @@ class AwsSecrets implements SecretStore {
         ...(token === undefined ? {} : { NextToken: token }),
       });
       try {
-        const { SecretList = [], NextToken } = await within('list', limits.readMs, (options) =>
+        const { SecretList, NextToken } = await within('list', limits.readMs, (options) =>
           client.send(command, options),
         );
+        if (!Array.isArray(SecretList)) {
+          throw new KeyStoreError('failed', `${product}: the listing has no SecretList`);
+        }
         for (const { Name = '' } of SecretList) if (isSecretName(Name)) names.add(Name);
         token = NextToken;
       } catch (error) {
@@ -226,6 +247,7 @@ class AwsSecrets implements SecretStore {
 
   async close(): Promise<void> {
     this.#parts.client.destroy();
+    this.#parts.onceClient.destroy();
     await this.#parts.close();
   }
 }

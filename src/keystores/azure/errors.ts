@@ -2,6 +2,7 @@
 // text, with what to do.
 
 import { KeyStoreError } from '../../keys/key-store.ts';
+import { bareCode, UnsureDeletion } from './http.ts';
 
 export type AzureAction = 'create' | 'get' | 'delete' | 'purge' | 'list';
 
@@ -33,7 +34,7 @@ export function azureRefusal(error: unknown): AzureRefusal | undefined {
   const body = details?.error;
   return {
     http,
-    code: body?.code ?? code ?? `HTTP ${http}`,
+    code: body?.code ?? code ?? bareCode(http),
     message: (body?.message ?? '').split(/\r?\n/)[0] ?? '',
   };
 }
@@ -44,11 +45,28 @@ export function isNotFound(error: unknown): boolean {
   return refusal?.http === 404 && refusal.code === 'SecretNotFound';
 }
 
+/** Whether the vault itself says that this is not allowed; a 403 without its code may be a proxy's. */
+export function isForbidden(error: unknown): boolean {
+  const refusal = azureRefusal(error);
+  if (refusal?.http !== 403 || refusal.code === bareCode(403)) return false;
+  return !/^ForbiddenBy(Firewall|Connection)$/.test(refusal.code);
+}
+
+/** Whether there was no answer, or one that says nothing about what was asked. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof UnsureDeletion) return true;
+  const { name, code, statusCode: http = 0 } = error as RestError;
+  return http >= 500 || http === 429 || (name === 'RestError' && code === 'ECONNRESET');
+}
+
 /** The error of a key store for what the SDK threw; `KeyStoreError` stays as it is. */
 export function azureError(error: unknown, action: AzureAction, secret = ''): KeyStoreError {
   if (error instanceof KeyStoreError) return error;
   const what = `Azure Key Vault: cannot ${action}${secret === '' ? '' : ` ${secret}`}`;
   const { name, code } = error as RestError;
+  if (error instanceof UnsureDeletion) {
+    return new KeyStoreError('unreachable', `${what}: ${error.message}`);
+  }
   if (/^(Authentication|CredentialUnavailable|AggregateAuthentication)/.test(name)) {
     return authenticationError(error as Error, what);
   }

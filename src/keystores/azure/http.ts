@@ -1,6 +1,7 @@
 // How the Azure SDK sends its requests here: over connections of ours, with their limits and proxies, and
 // without headers that describe the machine. A connection that fails is told to the SDK in the form it knows
-// as worth another attempt. Every answer also tells the time at the vault.
+// as worth another attempt, except for a DELETE: that is sent once, because a repeated one could delete what
+// was created in between. Every answer also tells the time at the vault.
 
 import type { SecretClientOptions } from '@azure/keyvault-secrets';
 import type { Dispatcher } from 'undici';
@@ -61,33 +62,56 @@ async function send(request: Request, transport: Transport): Promise<Response> {
     const date = headers.get('date');
     if (date !== undefined && answer.statusCode < 500) transport.observe?.(date);
     const bodyAsText = readableBody(answer.statusCode, await answer.body.text());
+    if (request.method === 'DELETE' && (answer.statusCode >= 500 || answer.statusCode === 429)) {
+      throw new UnsureDeletion(`HTTP ${answer.statusCode}`);
+    }
     return { request, status: answer.statusCode, headers, bodyAsText };
   } catch (error) {
-    if (error instanceof UnreadableAnswer) throw error;
-    throw toSdkError(error, request.abortSignal?.aborted === true);
+    if (error instanceof UnreadableAnswer || error instanceof UnsureDeletion) throw error;
+    const isAborted = request.abortSignal?.aborted === true;
+    if (request.method === 'DELETE' && !isAborted) {
+      throw new UnsureDeletion(describeNetworkError(error));
+    }
+    throw toSdkError(error, isAborted);
   } finally {
     clearTimeout(timer);
     request.abortSignal?.removeEventListener('abort', abort);
   }
 }
 
+/**
+ * A DELETE that was not answered, or with 429, or 500 and more: it may have been carried out or not. The SDK
+ * repeats nothing that ends in it.
+ */
+export class UnsureDeletion extends Error {}
+
 /** An answer of 200 that is not JSON; its text is not repeated, as it may be a key's. */
 class UnreadableAnswer extends Error {}
 
-/** The body as the SDK can read it: an error names its inner code, which is the one that tells, and its status if nothing else. */
+/** The code of an answer that is no error of the vault's own. */
+export function bareCode(status: number): string {
+  return `HTTP ${status}`;
+}
+
+/**
+ * The body as the SDK can read it: an error names its inner code, which is the one that tells, and its status
+ * if nothing else. Of a 404 it is the outer one: `SecretNotFound` alone says that there is none.
+ */
 function readableBody(status: number, text: string): string {
   const body = parseBody(text);
   if (status < 300) {
     if (body === undefined && text !== '') throw new UnreadableAnswer('its answer is not JSON');
     return text;
   }
-  if (body === undefined) return JSON.stringify({ error: { code: `HTTP ${status}`, message: '' } });
-  const { error } = body as {
-    error?: { message?: unknown; innererror?: { code?: unknown } } | string;
+  const { error } = (body ?? {}) as {
+    error?: { code?: unknown; message?: unknown; innererror?: { code?: unknown } } | string | null;
   };
-  const inner = typeof error === 'object' ? error?.innererror?.code : undefined;
-  if (inner === undefined || typeof error !== 'object') return text;
-  return JSON.stringify({ error: { code: inner, message: error.message } });
+  // As the token endpoints word it.
+  if (typeof error === 'string') return text;
+  const inner = status === 404 ? undefined : error?.innererror?.code;
+  const code = [inner, error?.code].find((each) => typeof each === 'string' && each !== '');
+  const message = typeof error?.message === 'string' ? error.message : '';
+  return JSON.stringify({ error: { code: code ?? bareCode(status), message } });
 }
 
 function parseBody(text: string): object | undefined {

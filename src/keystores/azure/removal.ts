@@ -1,11 +1,13 @@
 // Deleting at Azure is two steps, of which the second is to purge what the first keeps for its retention
 // period (soft delete). The vault takes seconds between them, and may refuse the second: then it keeps what
-// was deleted, and the operator is told.
+// was deleted, and the operator is told. A delete or purge is sent once: when its answer was lost, what
+// is there is looked at first.
 
-import type { SecretClient, SecretProperties } from '@azure/keyvault-secrets';
+import type { DeletedSecret, SecretClient, SecretProperties } from '@azure/keyvault-secrets';
 import type { Log } from '../../base/log.ts';
+import { KeyStoreError } from '../../keys/key-store.ts';
 import type { LocalClock } from './clock.ts';
-import { azureRefusal, isNotFound } from './errors.ts';
+import { azureError, azureRefusal, isForbidden, isNotFound, isTransient } from './errors.ts';
 
 /** What a secret's attributes tell of its vault. */
 export type AzureRetention = { readonly isPurgeable: boolean; readonly days: number | undefined };
@@ -34,7 +36,8 @@ type Parts = {
   readonly onKept: (sentence: string) => void;
 };
 
-type PurgeOutcome = 'purged' | 'busy' | 'refused';
+/** `lost`: there was no answer, so it may be purged or not. */
+type PurgeOutcome = 'purged' | 'busy' | 'refused' | 'lost';
 
 export class AzureRemoval {
   readonly #parts: Parts;
@@ -53,7 +56,11 @@ export class AzureRemoval {
     );
   }
 
-  /** Deletes, if `isThere`, and purges. Resolves when the secret can no longer be read; what cannot be purged is logged. */
+  /**
+   * Deletes, if `isThere`, and purges. Resolves when the secret can no longer be read; what cannot be purged is
+   * logged. Rejects with `unreachable` when it is not known whether it was deleted: if it was, it is purged
+   * beside other calls, as the caller will find nothing any more to delete.
+   */
   async remove(name: string, isThere: boolean, options: Options): Promise<void> {
     const { client, local } = this.#parts;
     if (isThere) {
@@ -63,11 +70,17 @@ export class AzureRemoval {
         const retention = azureRetention(properties);
         if (retention !== undefined) this.learn(retention);
       } catch (error) {
+        if (isTransient(error)) {
+          this.#purgeLater(name);
+          throw new KeyStoreError('unreachable', azureError(error, 'delete', name).message);
+        }
         if (!isNotFound(error)) throw error;
       }
     } else if (!(await this.#isDeletedName(name, options))) return;
     for (let attempt = 1; attempt <= tries.purgeForDelete; attempt += 1) {
-      if ((await this.#purge(name, options)) !== 'busy') return;
+      const outcome = await this.#purge(name, options);
+      if (outcome === 'lost') break;
+      if (outcome !== 'busy') return;
       await local.sleep(pauseMs());
     }
     this.#purgeLater(name);
@@ -77,10 +90,10 @@ export class AzureRemoval {
   async #isDeletedName(name: string, options: Options): Promise<boolean> {
     try {
       const deleted = await this.#parts.client.getDeletedSecret(name, options);
-      return (deleted.properties.tags?.['coffer-name'] ?? deleted.name) === name;
+      return storedName(deleted) === name;
     } catch (error) {
       if (isNotFound(error)) return false;
-      if (azureRefusal(error)?.http === 403) return false;
+      if (isForbidden(error)) return false;
       throw error;
     }
   }
@@ -107,7 +120,7 @@ export class AzureRemoval {
   async #purgeFor(name: string, options: Options): Promise<boolean> {
     for (let attempt = 1; attempt <= tries.purgeForCreate; attempt += 1) {
       const outcome = await this.#purge(name, options);
-      if (outcome !== 'busy') return outcome === 'purged';
+      if (outcome === 'purged' || outcome === 'refused') return outcome === 'purged';
       await this.#parts.local.sleep(pauseMs());
     }
     return false;
@@ -123,7 +136,8 @@ export class AzureRemoval {
       const refusal = azureRefusal(error);
       if (isNotFound(error)) return 'purged';
       if (refusal?.code === 'ObjectIsBeingDeleted') return 'busy';
-      if (refusal?.http !== 403) throw error;
+      if (isTransient(error)) return 'lost';
+      if (refusal === undefined || !isForbidden(error)) throw error;
       const sentence =
         'Azure Key Vault keeps deleted secrets for their retention period: it refuses to purge them ' +
         `(${refusal.code}); unless purge protection is on, grant Purge on secrets or the role Key Vault Secrets Officer`;
@@ -133,15 +147,18 @@ export class AzureRemoval {
     }
   }
 
+  /** Purges what was deleted under this name, each time after a look at it. */
   #purgeLater(name: string): void {
     const { local, log } = this.#parts;
+    if (this.#purging.has(name)) return;
     const abortSignal = this.#closing.signal;
     const work = async (): Promise<void> => {
       for (let attempt = 1; attempt <= laterTriesMax && !abortSignal.aborted; attempt += 1) {
         await local.sleep(1_000);
-        if ((await this.#purge(name, { abortSignal })) !== 'busy') return;
+        const outcome = await this.#purgeDeleted(name, { abortSignal });
+        if (outcome === 'purged' || outcome === 'refused') return;
       }
-      if (!abortSignal.aborted) throw new Error('ObjectIsBeingDeleted');
+      if (!abortSignal.aborted) throw new Error('no answer, or still ObjectIsBeingDeleted');
     };
     const done = work()
       .catch((error: unknown) => {
@@ -156,11 +173,31 @@ export class AzureRemoval {
     this.#purging.set(name, done);
   }
 
+  /** Looks before it purges; `purged` also when nothing of ours is there. A purge never takes what is not deleted. */
+  async #purgeDeleted(name: string, options: Options): Promise<PurgeOutcome> {
+    try {
+      const deleted = await this.#parts.client.getDeletedSecret(name, options);
+      if (storedName(deleted) !== name) return 'purged';
+    } catch (error) {
+      // It cannot be read while the vault is still deleting.
+      if (!isNotFound(error) && !isForbidden(error)) {
+        if (isTransient(error)) return 'lost';
+        throw error;
+      }
+    }
+    return this.#purge(name, options);
+  }
+
   /** Gives up on purges that run beside calls. */
   async close(): Promise<void> {
     this.#closing.abort();
     await Promise.all(this.#purging.values());
   }
+}
+
+/** As its creator wrote it: Azure does not tell names apart by case. */
+function storedName({ name, properties }: DeletedSecret): string {
+  return properties.tags?.['coffer-name'] ?? name;
 }
 
 /** Milliseconds between tries: 200 to 1,000, as the reference. */

@@ -197,11 +197,14 @@ class GcpSecrets implements SecretStore {
   async delete(name: string): Promise<void> {
     const { client, limits, project } = this.#parts;
     try {
-      await this.#repeated('delete', name, limits.changeMs, () =>
+      // Once only: a repeated one could delete what was created in between.
+      await withinMs(limits.changeMs, `${product}: delete ${name}`, () =>
         client.deleteSecret({ name: `${project}/secrets/${name}` }, callOptions),
       );
     } catch (error) {
-      if (!(error instanceof KeyStoreError) || error.code !== 'not-found') throw error;
+      const told = gcpError(error, 'delete', name);
+      if (told.code === 'not-found') return;
+      throw isTransient(error) ? new KeyStoreError('unreachable', told.message) : told;
     }
   }
 

@@ -144,8 +144,15 @@ class EntrustSecrets implements SecretStore {
   }
 
   async delete(name: string): Promise<void> {
-    const answer = await this.#call('DeleteSecret', { secret_id: name });
-    if (answer.status !== 200 && !isMissing(answer)) throw refusal(`delete ${name}`, answer);
+    // Once only: a repeated one could delete what was created in between.
+    const answer = await this.#call('DeleteSecret', { secret_id: name }, false);
+    if (answer.status >= 500 || answer.status === 429) {
+      throw new KeyStoreError('unreachable', `${product}: delete ${name}: ${answer.status}`);
+    }
+    if (isMissing(answer)) return;
+    if (answer.status !== 200) throw refusal(`delete ${name}`, answer);
+    // A page of a proxy is no deletion.
+    if (answer.text !== '') answer.json();
   }
 
   async list(): Promise<string[]> {
@@ -238,7 +245,8 @@ function refusal(
   answer: HttpAnswer,
   secrets: readonly (string | undefined)[] = [],
 ): KeyStoreError {
-  const said = saidBy(errorOf(answer) ?? answer.text, secrets);
+  // What is not the product's own error may echo our headers, the token included.
+  const said = saidBy(errorOf(answer) ?? '', secrets);
   const hint = hints[answer.status] ?? '';
   return new KeyStoreError(
     'failed',

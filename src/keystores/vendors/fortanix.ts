@@ -126,7 +126,11 @@ class FortanixSecrets implements SecretStore {
       throw new KeyStoreError('failed', `${product}: the answer for ${name} has no id`);
     }
     const path = `${keysPath}/${encodeURIComponent(kid)}`;
-    const answer = await this.#http.call({ method: 'DELETE', path, isRepeatable: true });
+    // Once only, as everywhere, though an id is never used again.
+    const answer = await this.#http.call({ method: 'DELETE', path, isRepeatable: false });
+    if (answer.status >= 500 || answer.status === 429) {
+      throw new KeyStoreError('unreachable', `${product}: delete ${name}: ${answer.status}`);
+    }
     if (answer.status !== 204 && !isMissing(answer)) {
       throw refusal(`delete ${name}`, answer, [this.#options.apiKey]);
     }
@@ -146,17 +150,26 @@ class FortanixSecrets implements SecretStore {
     return objectOf(answer);
   }
 
-  /** A page starts after a name, or with it: what was seen already is not new. */
+  /**
+   * A page starts after a name, or with it. The end is a page with nothing after that: a short one may be the
+   * service's own limit. Objects without a name cannot be paged over; a page full of them must not hide names.
+   */
   async list(): Promise<string[]> {
     const names = new Set<string>();
     for (let start: string | undefined; ; ) {
       const page = await this.#page(start);
+      const last = page.at(-1);
+      if (last === undefined || (page.length === 1 && last === start)) return [...names];
       const known = names.size;
-      for (const name of page) names.add(name);
-      start = page.at(-1);
-      if (page.length >= pageSize && names.size > known) continue;
-      names.delete('');
-      return [...names];
+      for (const name of page) if (name !== '') names.add(name);
+      if (last === '') {
+        if (page.length < pageSize) return [...names];
+        throw unnamedError();
+      }
+      if (names.size === known) {
+        throw new KeyStoreError('failed', `${product}: the listing leads in a circle`);
+      }
+      start = last;
     }
   }
 
@@ -211,7 +224,8 @@ function refusal(
   answer: HttpAnswer,
   secrets: readonly (string | undefined)[],
 ): KeyStoreError {
-  const said = saidBy(describe(answer.text), secrets);
+  // What is not the product's own error may echo our headers, the API key included.
+  const said = saidBy(messageOf(answer.text) ?? '', secrets);
   const hint = hints[answer.status] ?? '';
   return new KeyStoreError(
     'failed',
@@ -219,14 +233,27 @@ function refusal(
   );
 }
 
-/** The message of an error: a JSON member, or the text itself. */
+/** What an error of the product says: a JSON member, or the text itself. */
 function describe(text: string): string {
+  return messageOf(text) ?? text.trim();
+}
+
+/** Undefined when the text is not JSON with a message. */
+function messageOf(text: string): string | undefined {
   try {
-    const { message } = JSON.parse(text) as { message?: unknown };
-    return typeof message === 'string' ? message : '';
+    const { message } = (JSON.parse(text) ?? {}) as { message?: unknown };
+    return typeof message === 'string' ? message : undefined;
   } catch {
-    return text.trim();
+    return undefined;
   }
+}
+
+function unnamedError(): KeyStoreError {
+  return new KeyStoreError(
+    'failed',
+    `${product}: cannot list: it has ${pageSize} or more objects without a name, which hide the others: ` +
+      'name or remove them, or keep the application to a group of its own',
+  );
 }
 
 const hints: Readonly<Record<number, string>> = {

@@ -122,7 +122,7 @@ class GemaltoSecrets implements SecretStore {
     const path = `${secretsPath}/${encodeURIComponent(name)}?type=name`;
     // Once only: a repeated one could delete what was created in between.
     const answer = await this.#http.call({ method: 'DELETE', path, isRepeatable: false });
-    if (answer.status >= 500) {
+    if (answer.status >= 500 || answer.status === 429) {
       throw new KeyStoreError('unreachable', `${product}: delete ${name}: ${answer.status}`);
     }
     if (answer.status !== 204 && !isRefusal(answer, 404)) throw refusal(`delete ${name}`, answer);

@@ -1,6 +1,7 @@
 // A key of AWS KMS as wrapping key. The context goes into the encryption context, which KMS authenticates
 // and CloudTrail shows: it holds the name of the stored key and nothing secret. The id that is stored is the
-// ARN KMS answers with, so an alias may move to another key: what the old one wrapped stays readable.
+// ARN KMS answers with, so an alias may move to another key: what the old one wrapped stays readable. Only keys
+// of the account and region of the configured key unwrap.
 
 import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 import { KeyStoreError } from '../../keys/key-store.ts';
@@ -17,7 +18,7 @@ import {
 } from '../cloud-calls.ts';
 import { saidBy } from '../create-once.ts';
 import { loadPackage } from '../load-package.ts';
-import { checkRoundTrip, parseStoredId } from './check.ts';
+import { checkRoundTrip, checkScope, parseStoredId } from './check.ts';
 import type { WrappingKey } from './wrapping-key.ts';
 
 /** `key`: id, ARN, or `alias/…`. Without `credentials`, those of the environment (variables, profile, role). */
@@ -117,6 +118,12 @@ class AwsKms implements WrappingKey {
   async unwrap(wrapped: Uint8Array, context: Uint8Array, id: string): Promise<Buffer> {
     const arn = parseStoredId(id, system, keyPattern);
     const { sdk, client } = this.#parts;
+    const scope = scopeOf(this.#parts.arn);
+    checkScope(
+      arn,
+      scopeOf(arn) === scope,
+      `the account and region of the configured key, ${scope}`,
+    );
     const command = new sdk.DecryptCommand({
       KeyId: arn,
       CiphertextBlob: wrapped,
@@ -133,6 +140,11 @@ class AwsKms implements WrappingKey {
   close(): Promise<void> {
     return this.#parts.close();
   }
+}
+
+/** `arn:PARTITION:kms:REGION:ACCOUNT`; what is no ARN of a key is alone in its scope. */
+function scopeOf(arn: string): string {
+  return /^(arn:[\w-]+:kms:[\w-]+:\d+):key\/[\w-]+$/.exec(arn)?.[1] ?? arn;
 }
 
 function encryptionContext(context: Uint8Array): Record<string, string> {

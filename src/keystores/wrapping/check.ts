@@ -22,6 +22,19 @@ export async function checkRoundTrip(
 }
 
 /**
+ * Refuses a stored key whose wrapping key lies outside the account that is configured: whoever can write to the
+ * store could name a key of their own there. Throws `failed`.
+ */
+export function checkScope(named: string, isInside: boolean, scope: string): void {
+  if (isInside) return;
+  throw new KeyStoreError(
+    'failed',
+    `a stored key was wrapped by ${named}, which is not in ${scope}: if that is a former wrapping key of yours, ` +
+      'move the keys with kes migrate from a configuration that names it; if not, somebody else wrote to the store',
+  );
+}
+
+/**
  * The part of a stored id that belongs to a system: what follows `system:`. Throws `failed` when another
  * system wrapped the value, or when `pattern` does not match: stored ids are input, not to be trusted.
  */

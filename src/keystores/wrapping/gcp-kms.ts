@@ -1,7 +1,7 @@
 // A key of Google Cloud KMS as wrapping key, over REST. The context is additional authenticated data. Both
 // ways carry CRC32C checksums, as Google advises, so that a value damaged on the way is noticed before
 // anything is stored under it. Older versions of the crypto key unwrap what they wrapped: the ciphertext
-// names them.
+// names them. Only keys of the project of the configured key unwrap.
 
 import type { KeyManagementServiceClient } from '@google-cloud/kms';
 import { createChecksum } from '../../base/checksums.ts';
@@ -21,7 +21,7 @@ import { saidBy } from '../create-once.ts';
 import { type GcpCredentials, gcpClientOptions, silenceSdk } from '../gcp/client.ts';
 import { isTransient, refusalOf } from '../gcp/errors.ts';
 import { loadPackage } from '../load-package.ts';
-import { checkRoundTrip, parseStoredId } from './check.ts';
+import { checkRoundTrip, checkScope, parseStoredId } from './check.ts';
 import type { WrappingKey } from './wrapping-key.ts';
 
 /** `key`: `projects/…/locations/…/keyRings/…/cryptoKeys/…`. Without `credentials`, those of the environment. */
@@ -115,6 +115,12 @@ class GcpKms implements WrappingKey {
   async unwrap(wrapped: Uint8Array, context: Uint8Array, id: string): Promise<Buffer> {
     const { client, repeat } = this.#parts;
     const keyName = parseStoredId(id, system, keyPattern);
+    const scope = projectOf(this.#parts.keyName);
+    checkScope(
+      keyName,
+      projectOf(keyName) === scope,
+      `the project of the configured key, ${scope}`,
+    );
     const request = {
       name: keyName,
       ciphertext: wrapped,
@@ -136,6 +142,11 @@ class GcpKms implements WrappingKey {
   close(): Promise<void> {
     return this.#parts.close();
   }
+}
+
+/** `projects/NAME`. */
+function projectOf(keyName: string): string {
+  return keyName.split('/').slice(0, 2).join('/');
 }
 
 function crc32c(bytes: Uint8Array): number {
