@@ -115,6 +115,32 @@ describe('AWS Secrets Manager', () => {
     await patient.close();
   });
 
+  test('a deletion is sent once, and what became of it is looked at by the caller', async () => {
+    const throttled = { body: { __type: 'ThrottlingException', message: 'Rate exceeded' } };
+    for (const fault of [
+      () => double.server.failNext(1, 503),
+      () => double.server.failNext(1, 429),
+      () => double.server.failNext(1, 400, { answer: throttled }),
+      () => double.server.dropNext(1),
+      () => double.server.loseAnswerNext(1),
+    ]) {
+      await store.create('a', '1');
+      fault();
+      const before = double.server.requests.length;
+      await assert.rejects(store.delete('a'), failsWith('unreachable'));
+      assert.equal(double.server.requests.length, before + 1);
+      await store.delete('a');
+    }
+  });
+
+  test('an answer without a list of secrets is not an empty list', async () => {
+    const headers = { 'content-type': 'application/x-amz-json-1.1' };
+    for (const body of ['{}', '{"SecretList":null}']) {
+      double.server.garbageNext(1, { answer: { headers, body } });
+      await assert.rejects(store.list(), failsWith('failed'));
+    }
+  });
+
   test('throttling is waited out, and named when it does not end', async () => {
     await store.create('my-key', 'x');
     const answer = { body: { __type: 'ThrottlingException', message: 'Rate exceeded' } };

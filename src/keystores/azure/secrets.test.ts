@@ -274,6 +274,79 @@ describe('Azure Key Vault', () => {
     await other.close();
   });
 
+  test('a deletion is sent once, and purged all the same when its answer was lost', async () => {
+    const match = /^DELETE \/secrets/;
+    const { vault } = double;
+    for (const fault of [
+      () => vault.failNext(1, 503, { match }),
+      () => vault.failNext(1, 429, { match, answer: { headers: { 'retry-after': '0' } } }),
+      () => vault.dropNext(1, { match }),
+      () => vault.loseAnswerNext(1, { match }),
+    ]) {
+      await store.create('my-key', '1');
+      fault();
+      const before = vault.requests.length;
+      await assert.rejects(store.delete('my-key'), failsWith('unreachable'));
+      assert.equal(vault.requests.slice(before).filter((line) => match.test(line)).length, 1);
+      await until(() => !vault.requests.at(-1)?.startsWith('DELETE /secrets'));
+      await until(() => double.deleted.size === 0);
+      await store.delete('my-key');
+    }
+  });
+
+  test('a purge without an answer is repeated only after another look', async () => {
+    const match = /^DELETE \/deletedsecrets/;
+    const { vault } = double;
+    for (const fault of [
+      () => vault.failNext(1, 503, { match }),
+      () => vault.loseAnswerNext(1, { match }),
+    ]) {
+      await store.create('my-key', '1');
+      fault();
+      await store.delete('my-key');
+      await until(() => vault.requests.at(-1)?.startsWith('DELETE /deletedsecrets') === true);
+      await until(() => double.deleted.size === 0);
+      const purges = vault.requests.flatMap((line, index) => (match.test(line) ? [index] : []));
+      const [first = 0, second = 0] = purges.slice(-2);
+      const between = vault.requests.slice(first + 1, second);
+      assert.ok(
+        between.some((line) => line.startsWith('GET /deletedsecrets/my-key')),
+        `${between}`,
+      );
+    }
+  });
+
+  test("a 403 that is not the vault's own is no refusal to purge", async () => {
+    const match = /^DELETE \/deletedsecrets/;
+    for (const body of ['<html>Forbidden</html>', '', '{}', '{"error":{"message":"no"}}']) {
+      await store.create('my-key', '1');
+      double.vault.failNext(1, 403, { match, answer: { body } });
+      await assert.rejects(store.delete('my-key'), failsWith('failed'));
+      assert.equal(store.keepsDeleted, undefined);
+      await store.delete('my-key');
+      assert.equal(double.deleted.size, 0);
+      double.vault.failNext(1, 403, { match: /^GET \/deletedsecrets/, answer: { body } });
+      await assert.rejects(store.delete('my-key'), failsWith('failed'));
+    }
+  });
+
+  test('of a 404 only the outer code says that there is no such secret', async () => {
+    await store.create('my-key', '1');
+    const answers = [
+      { code: 'NotFound', innererror: { code: 'SecretNotFound' } },
+      { code: 'VaultNotFound' },
+      {},
+    ];
+    for (const error of answers) {
+      double.vault.failNext(1, 404, { answer: { body: { error } } });
+      await assert.rejects(store.get('my-key'), failsWith('failed'));
+    }
+    const error = { code: 'SecretNotFound', innererror: { code: 'Other' } };
+    double.vault.failNext(2, 404, { answer: { body: { error } } });
+    await assert.rejects(store.get('my-key'), failsWith('not-found'));
+    assert.equal(await store.get('my-key'), '1');
+  });
+
   test('says that it may not purge, and which permission it takes', async () => {
     double.denied.add('purge');
     await store.create('my-key', '1');
@@ -436,6 +509,13 @@ describe('Azure credentials of the environment', () => {
     }
   });
 });
+
+async function until(isTrue: () => boolean): Promise<void> {
+  for (let tries = 0; !isTrue() && tries < 1_000; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.ok(isTrue());
+}
 
 /** A gate where so many requests of a kind meet before any goes on; others pass. */
 function meeting(count: number, kind: RegExp): (line: string) => Promise<void> {

@@ -35,6 +35,9 @@ const statusOf: Readonly<Record<number, string>> = {
   429: 'RESOURCE_EXHAUSTED',
 };
 
+/** What decides about a name counts only with its HTTP status. */
+const httpOf: Readonly<Record<string, number>> = { NOT_FOUND: 404, ALREADY_EXISTS: 409 };
+
 /** What the server answered; undefined when there was no answer. */
 export function refusalOf(error: unknown): GcpRefusal | undefined {
   const { status, response, message } = error as {
@@ -54,14 +57,15 @@ function parseRefusal(http: number, text: string): Omit<GcpRefusal, 'http'> {
     error?: unknown;
     error_description?: unknown;
   };
-  if (typeof error === 'string') {
+  if (typeof error === 'string' && /^[a-z_]+$/.test(error)) {
     return { status: error, message: typeof description === 'string' ? description : '' };
   }
   const { status, message } = (error ?? {}) as { status?: unknown; message?: unknown };
-  // `invalid_grant: …`, as the token client words it.
-  const [, said, why = ''] = /^([a-z_]+): (.{1,200})/.exec(text) ?? [];
+  // `invalid_grant: …`, as the token client words it; other texts may be a proxy's.
+  const [, said, why = ''] = /^(invalid_[a-z]+): (.{1,200})/.exec(text) ?? [];
+  const isBelieved = typeof status === 'string' && (httpOf[status] ?? http) === http;
   return {
-    status: typeof status === 'string' ? status : (said ?? fallback),
+    status: isBelieved ? status : (said ?? fallback),
     message: typeof message === 'string' ? message : why,
   };
 }

@@ -200,6 +200,44 @@ describe('Google Secret Manager', () => {
     assert.match(said[0] ?? '', /secretmanager\.secrets\.list/);
   });
 
+  test('a deletion is sent once, and what became of it is looked at by the caller', async () => {
+    const match = /^DELETE/;
+    for (const fault of [
+      () => double.api.failNext(1, 503, { match }),
+      () => double.api.failNext(1, 429, { match }),
+      () => double.api.dropNext(1, { match }),
+      () => double.api.loseAnswerNext(1, { match }),
+    ]) {
+      await store.create('a', '1');
+      fault();
+      const before = double.api.requests.length;
+      await assert.rejects(store.delete('a'), failsWith('unreachable'));
+      assert.equal(double.api.requests.length, before + 1);
+      await store.delete('a');
+    }
+  });
+
+  test('an answer without details of Google counts by its status alone', async () => {
+    const bodies = ['', 'oops: nothing', '<html>', '{}', '[]', '{"error":"NOT_FOUND"}'];
+    const hints = { 401: /UNAUTHENTICATED.*credentials/, 403: /PERMISSION_DENIED.*grant/ };
+    await store.create('a', 'x');
+    for (const body of [...bodies, '{"error":{"status":"NOT_FOUND"}}']) {
+      for (const [status, hint] of Object.entries({ ...hints, 429: /RESOURCE_EXHAUSTED.*quota/ })) {
+        double.api.failNext(status === '429' ? 3 : 1, Number(status), { answer: { body } });
+        await assert.rejects(
+          store.get('a'),
+          (error) => failsWith('failed')(error) && hint.test(String(error)),
+          `${status} ${body}`,
+        );
+      }
+    }
+    for (const body of bodies) {
+      double.api.failNext(1, 404, { answer: { body } });
+      await assert.rejects(store.get('a'), failsWith('failed'));
+    }
+    assert.equal(await store.get('a'), 'x');
+  });
+
   test('a quota that is used up is named', async () => {
     const answer = { body: { error: { code: 429, status: 'RESOURCE_EXHAUSTED', message: 'q' } } };
     double.api.failNext(3, 429, { answer });

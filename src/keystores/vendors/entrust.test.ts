@@ -202,6 +202,31 @@ test('an error of the server is tried again, and a lost answer does not turn int
     await assert.rejects(store.create('b', '3'), failsWith('exists'));
   }));
 
+test('a deletion is sent once, and what became of it is looked at by the caller', () =>
+  withStore(async ({ double, store }) => {
+    const lost = ({ path }: { readonly path: string }) => path.endsWith('/DeleteSecret/');
+    for (const fault of [{ status: 503, text: 'busy' }, { status: 429 }, 'drop'] as const) {
+      for (const when of ['fault', 'faultAfter'] as const) {
+        await store.create('a', '1');
+        double[when] = (request) => (lost(request) ? fault : undefined);
+        const before = double.requests.length;
+        await assert.rejects(store.delete('a'), failsWith('unreachable'));
+        assert.equal(double.requests.length, before + 1);
+        double[when] = () => undefined;
+        await store.delete('a');
+      }
+    }
+  }));
+
+test('a page in place of an answer is no deletion, and not shown', () =>
+  withStore(async ({ double, store }) => {
+    await store.create('a', '1');
+    double.fault = () => ({ status: 200, text: '<html>welcome' });
+    await assert.rejects(store.delete('a'), failsWith('failed'));
+    double.fault = ({ headers }) => ({ status: 400, text: `you sent ${headers['x-vault-auth']}` });
+    await assert.rejects(store.get('a'), /cannot read a: 400 *$/);
+  }));
+
 test('the status is that of the box', () =>
   withStore(async ({ double, store }) => {
     assert.equal((await store.status()).state, 'available');

@@ -132,7 +132,57 @@ test('a listing of many pages is whole and ends, whether or not a page repeats i
     }
     const page = names.slice(0, 100).map((name) => ({ name }));
     double.fault = () => ({ status: 200, json: page });
-    assert.equal((await store.list()).length, 100);
+    await assert.rejects(store.list(), /leads in a circle/);
+  }));
+
+test('a listing is whole when the service answers with shorter pages than were asked for', () =>
+  withStore(async ({ double, store }) => {
+    const names = Array.from({ length: 25 }, (_, index) => `k${String(index).padStart(3, '0')}`);
+    double.fault = ({ query }) => {
+      const rest = names.filter((name) => name > (query.get('start') ?? ''));
+      return { status: 200, json: rest.slice(0, 10).map((name) => ({ name })) };
+    };
+    assert.deepEqual(await store.list(), names);
+  }));
+
+test('objects without a name are left out, and never hide those that have one', () =>
+  withStore(async ({ double, store }) => {
+    const list = (unnamed: number): Promise<string[]> => {
+      const names = [...Array<undefined>(unnamed), 'a', 'b'];
+      double.fault = ({ query }) => {
+        const start = query.get('start');
+        const rest = names.filter((name) => start === null || (name ?? '') > start);
+        return { status: 200, json: rest.slice(0, 100).map((name) => ({ name })) };
+      };
+      return store.list();
+    };
+    assert.deepEqual(await list(3), ['a', 'b']);
+    assert.deepEqual(await list(99), ['a', 'b']);
+    for (const unnamed of [100, 101, 250]) {
+      await assert.rejects(list(unnamed), /100 or more objects without a name/);
+    }
+  }));
+
+test('a deletion is sent once, and what became of it is looked at by the caller', () =>
+  withStore(async ({ double, store }) => {
+    for (const fault of [{ status: 503, text: 'busy' }, { status: 429 }, 'drop'] as const) {
+      for (const when of ['fault', 'faultAfter'] as const) {
+        await store.create('a', '1');
+        double[when] = ({ method }) => (method === 'DELETE' ? fault : undefined);
+        const before = double.requests.length;
+        await assert.rejects(store.delete('a'), failsWith('unreachable'));
+        const sent = double.requests.slice(before).filter((line) => line.startsWith('DELETE'));
+        assert.equal(sent.length, 1);
+        double[when] = () => undefined;
+        await store.delete('a');
+      }
+    }
+  }));
+
+test("an answer that is not the product's own is not shown", () =>
+  withStore(async ({ double, store }) => {
+    double.fault = ({ headers }) => ({ status: 400, text: `you sent ${headers.authorization}` });
+    await assert.rejects(store.get('a'), /cannot read a: 400 *$/);
   }));
 
 test('only the exact texts mean taken and missing', () =>

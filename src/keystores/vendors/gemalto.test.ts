@@ -175,6 +175,21 @@ test('an error of the server is tried again, and a lost answer does not turn int
     assert.equal(await store.get('b'), '2');
   }));
 
+test('a deletion is sent once, and what became of it is looked at by the caller', () =>
+  withStore(async ({ double, store }) => {
+    for (const fault of [{ status: 503, text: 'busy' }, { status: 429 }, 'drop'] as const) {
+      for (const when of ['fault', 'faultAfter'] as const) {
+        await store.create('a', '1');
+        double[when] = ({ method }) => (method === 'DELETE' ? fault : undefined);
+        const before = double.requests.length;
+        await assert.rejects(store.delete('a'), failsWith('unreachable'));
+        assert.equal(double.requests.length, before + 1);
+        double[when] = () => undefined;
+        await store.delete('a');
+      }
+    }
+  }));
+
 test('what the server echoes does not carry a value into the error', () =>
   withStore(async ({ double, store }) => {
     double.fault = ({ body }) => ({ status: 422, json: { code: 5, codeDesc: `bad: ${body}` } });

@@ -69,6 +69,25 @@ test('what an alias meant before it moved stays readable', () =>
     await after.close();
   }));
 
+test('a stored key is unwrapped only by keys of the configured account and region', () =>
+  withDouble(async (double, arn) => {
+    const key = await open(double);
+    const wrapped = await key.wrap(Buffer.from('data key'), context);
+    const before = double.requests.length;
+    for (const [from, to] of [
+      ['111122223333', '444455556666'],
+      ['eu-central-1', 'us-east-1'],
+      ['arn:aws:', 'arn:aws-cn:'],
+      [arn, 'alias/coffer'],
+      [/:key\/.*/, ':alias/coffer'],
+    ] as const) {
+      const other = `aws-kms:${arn.replace(from, to)}`;
+      await assert.rejects(key.unwrap(wrapped, context, other), /not in the account.*kes migrate/);
+    }
+    assert.equal(double.requests.length, before);
+    await key.close();
+  }));
+
 test('a disabled or dying key is refused, with what to do', () =>
   withDouble(async (double, arn) => {
     const key = await open(double);

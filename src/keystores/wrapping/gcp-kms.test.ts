@@ -75,6 +75,22 @@ test('an older version unwraps what it wrapped, until it is disabled', () =>
     await key.close();
   }));
 
+test('a stored key is unwrapped by any key of the configured project, and no other', () =>
+  withDouble(async (double) => {
+    const before = await open(double);
+    const wrapped = await before.wrap(Buffer.from('data key'), context);
+    const next = keyName.replace('/wrap', '/next');
+    double.addVersion(next);
+    const after = await open(double, { key: next });
+    assert.equal((await after.unwrap(wrapped, context, before.id)).toString(), 'data key');
+    const sent = double.requests.length;
+    const other = before.id.replace('projects/p-1/', 'projects/p-12/');
+    await assert.rejects(after.unwrap(wrapped, context, other), /not in the project.*kes migrate/);
+    assert.equal(double.requests.length, sent);
+    await before.close();
+    await after.close();
+  }));
+
 test('a disabled newest version stops wrapping', () =>
   withDouble(async (double) => {
     const key = await open(double);
