@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { failsWith } from '../../test/contract/key-store.ts';
+import { withTlsProxy } from '../../test/support/tls-proxy.ts';
 import {
   cloudLimits,
   isSecretName,
@@ -102,3 +103,13 @@ test('any answer counts as available, none as unreachable', async () => {
 test('the user agent is the name and version of the program', () => {
   assert.match(userAgent(), /^coffer\/\d+\.\d+\.\d+$/);
 });
+
+test('a proxy whose certificate is not trusted is not used, whatever the environment says', () =>
+  withTlsProxy(async (proxy) => {
+    const url = parseEndpoint('x', 'host.example');
+    const { connections, close } = await openConnections(url, cloudLimits);
+    const status = await probeEndpoint(url, connections, cloudLimits);
+    assert.equal(status.state, 'unreachable');
+    assert.deepEqual(proxy.asked, []);
+    await close();
+  }));

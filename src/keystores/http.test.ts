@@ -14,6 +14,7 @@ import {
   type DoubleServer,
   startDoubleServer,
 } from '../../test/support/doubles/double-server.ts';
+import { withTlsProxy } from '../../test/support/tls-proxy.ts';
 import { KeyStoreError } from '../keys/key-store.ts';
 import { type HttpClient, type HttpSettings, openHttpClient } from './http.ts';
 
@@ -386,3 +387,27 @@ test('goes through the proxy of the environment, but not to this machine', async
     await proxy.close();
   }
 });
+
+test('a proxy is trusted by the same authorities, whatever the environment says', () =>
+  withTlsProxy(async (proxy) => {
+    const directory = await mkdtemp(join(tmpdir(), 'coffer-proxy-'));
+    try {
+      const ca = join(directory, 'ca.pem');
+      await writeFile(ca, proxy.certificate);
+      for (const [tls, asked] of [
+        [undefined, []],
+        [{ ca }, ['host.example:443']],
+      ] as const) {
+        const endpoints = ['https://host.example'];
+        const client = await openHttpClient({ product: 'test', endpoints, tls });
+        await assert.rejects(
+          client.call({ ...get, isRepeatable: false }),
+          failsWith('unreachable'),
+        );
+        assert.deepEqual(proxy.asked, asked);
+        await client.close();
+      }
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  }));

@@ -111,7 +111,7 @@ function readableBody(status: number, text: string): string {
   const inner = status === 404 ? undefined : error?.innererror?.code;
   const code = [inner, error?.code].find((each) => typeof each === 'string' && each !== '');
   const message = typeof error?.message === 'string' ? error.message : '';
-  return JSON.stringify({ error: { code: code ?? bareCode(status), message } });
+  return JSON.stringify({ ...body, error: { code: code ?? bareCode(status), message } });
 }
 
 function parseBody(text: string): object | undefined {

@@ -78,7 +78,14 @@ export class AzureRemoval {
       }
     } else if (!(await this.#isDeletedName(name, options))) return;
     for (let attempt = 1; attempt <= tries.purgeForDelete; attempt += 1) {
-      const outcome = await this.#purge(name, options);
+      let outcome: PurgeOutcome;
+      try {
+        outcome = await this.#purge(name, options);
+      } catch (error) {
+        // The caller will find nothing any more to delete.
+        this.#purgeLater(name);
+        throw error;
+      }
       if (outcome === 'lost') break;
       if (outcome !== 'busy') return;
       await local.sleep(pauseMs());

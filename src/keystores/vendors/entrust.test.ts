@@ -169,6 +169,18 @@ test('a listing of two pages is whole, without empty names and expired secrets',
     );
   }));
 
+test('a listing whose next page is not named as a text is not taken for its end', () =>
+  withStore(async ({ double, store }) => {
+    for (const token of [7, {}, true]) {
+      double.fault = () => ({ status: 200, json: { secrets: [{ name: 'a' }], next_token: token } });
+      await assert.rejects(store.list(), failsWith('failed'));
+    }
+    for (const token of [undefined, null, '']) {
+      double.fault = () => ({ status: 200, json: { secrets: [{ name: 'a' }], next_token: token } });
+      assert.deepEqual(await store.list(), ['a']);
+    }
+  }));
+
 test('a listing that leads in a circle ends in an error', () =>
   withStore(async ({ double, store }) => {
     double.fault = () => ({ status: 200, json: { secrets: [], next_token: 'same' } });
@@ -223,7 +235,10 @@ test('a page in place of an answer is no deletion, and not shown', () =>
     await store.create('a', '1');
     double.fault = () => ({ status: 200, text: '<html>welcome' });
     await assert.rejects(store.delete('a'), failsWith('failed'));
-    double.fault = ({ headers }) => ({ status: 400, text: `you sent ${headers['x-vault-auth']}` });
+    double.fault = ({ headers }) => ({
+      status: 400,
+      text: `you sent ${String(headers['x-vault-auth'])}`,
+    });
     await assert.rejects(store.get('a'), /cannot read a: 400 *$/);
   }));
 

@@ -164,9 +164,9 @@ class EntrustSecrets implements SecretStore {
       if (answer.status !== 200) throw refusal('list', answer);
       const { secrets, next_token: token } = objectOf(answer);
       for (const name of readNames(secrets)) names.add(name);
-      if (typeof token !== 'string' || token === '') return [...names];
-      if (tokens.has(token)) {
-        throw new KeyStoreError('failed', `${product}: the listing leads in a circle`);
+      if (token === undefined || token === null || token === '') return [...names];
+      if (typeof token !== 'string' || tokens.has(token)) {
+        throw new KeyStoreError('failed', `${product}: the listing leads in a circle, or nowhere`);
       }
       tokens.add(token);
       next = token;

@@ -147,6 +147,21 @@ test('a listing that shifts while it is read is read again', () =>
     assert.ok(names.includes('k200'));
   }));
 
+test('a listing that shifts without a change in number is read again', () =>
+  withStore(async ({ double, store }) => {
+    for (let index = 0; index < 450; index += 1) double.secrets.set(`k${index}`, 'x');
+    let changes = 1;
+    double.faultAfter = ({ query }) => {
+      if (query.get('skip') === '0' && changes-- > 0) {
+        double.secrets.delete('k0');
+        double.secrets.set('new', 'x');
+      }
+      return undefined;
+    };
+    const names = await store.list();
+    assert.deepEqual(names.toSorted(), [...double.secrets.keys()].toSorted());
+  }));
+
 test('a page that is not the one asked for is refused', () =>
   withStore(async ({ double, store }) => {
     double.fault = () => ({ status: 200, json: { skip: 7, total: 9, resources: [] } });

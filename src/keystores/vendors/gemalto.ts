@@ -139,16 +139,23 @@ class GemaltoSecrets implements SecretStore {
     }
   }
 
-  /** Undefined when the number of secrets changed on the way. */
+  /**
+   * Undefined when the secrets changed on the way: in number, or so that a page does not begin with the last one
+   * of the page before, which it is asked to.
+   */
   async #listOnce(): Promise<string[] | undefined> {
     const names = new Set<string>();
     let total: number | undefined;
-    for (let skip = 0; total === undefined || skip < total; ) {
-      const page = await this.#page(skip);
+    let last: string | undefined;
+    for (let seen = 0; total === undefined || seen < total; ) {
+      const page = await this.#page(Math.max(0, seen - 1));
       total ??= page.total;
-      if (page.total !== total || (page.names.length === 0 && skip < total)) return undefined;
-      for (const name of page.names) if (name !== '') names.add(name);
-      skip += page.names.length;
+      const isNext = last === undefined || page.names[0] === last;
+      const fresh = last === undefined ? page.names : page.names.slice(1);
+      if (page.total !== total || !isNext || (fresh.length === 0 && seen < total)) return undefined;
+      for (const name of fresh) if (name !== '') names.add(name);
+      last = page.names.at(-1);
+      seen += fresh.length;
     }
     return [...names];
   }
