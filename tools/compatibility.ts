@@ -20,11 +20,10 @@ const cannedOnly = 'canned access lists, by name or as a document; other grants:
 /** What the answer of a served operation leaves out or fixes, by its name. */
 export const s3Notes: Readonly<Record<string, string>> = {
   CreateBucket: 'object lock, tags and grants: 501',
-  ListObjectVersions: 'every object has the one version `null`',
   GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',
   PutBucketEncryption:
     'SSE-S3 (`AES256`) and SSE-KMS (`aws:kms`), whose key must exist; `aws:kms` without a key id means the default master key',
-  GetBucketVersioning: 'always unversioned',
+  PutBucketVersioning: 'MFA delete and excluded prefixes: 501',
   PutBucketAcl: cannedOnly,
   PutObjectAcl: cannedOnly,
   GetObjectLockConfiguration: notSet('404 ObjectLockConfigurationNotFoundError'),
@@ -39,7 +38,6 @@ export const s3Notes: Readonly<Record<string, string>> = {
   GetBucketOwnershipControls: notSet('404 OwnershipControlsNotFoundError'),
   DeleteBucketOwnershipControls: nothingToDelete,
   CreateMultipartUpload: 'encryption as for PutObject',
-  GetObjectTagging: 'tags come from `x-amz-tagging` of the write',
   GetObjectRetention: noLock,
   GetObjectLegalHold: noLock,
   CopyObject: 'up to 5 GiB; encryption as for PutObject',
@@ -48,7 +46,7 @@ export const s3Notes: Readonly<Record<string, string>> = {
   UploadPartCopy: 'up to 5 GiB',
   PutObject:
     'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400; object lock headers: 501',
-  DeleteObject: '`x-amz-if-match-last-modified-time` and `-size`: 501',
+  DeleteObject: '`x-minio-force-delete`: all below the name, every version',
 };
 
 const addition = 'an addition of this service';

@@ -88,7 +88,9 @@ async function start(setup: Setup) {
       buckets: 1,
       objects: 2,
       bytes: 3,
-      byBucket: new Map([['photos', { objects: 2, bytes: 3 }]]),
+      versions: 2,
+      deleteMarkers: 0,
+      byBucket: new Map([['photos', { objects: 2, bytes: 3, versions: 2, deleteMarkers: 0 }]]),
     }),
     keyUsage: async () => ({ objects: 4, bytes: 5 }),
   } as unknown as ObjectStore; // The handlers under test use nothing else of it.

@@ -112,13 +112,6 @@ export function refuseUnservedAbortHeaders(headers: S3Headers): void {
   if (headers[name] !== undefined) throw headerNotServed(name);
 }
 
-/** Throws for conditions of a deletion that would not be checked. */
-export function refuseUnservedDeleteHeaders(headers: S3Headers): void {
-  for (const name of ['x-amz-if-match-last-modified-time', 'x-amz-if-match-size'] as const) {
-    if (headers[name] !== undefined) throw headerNotServed(name);
-  }
-}
-
 /** Throws for header names that are reserved for servers of this kind. */
 export function refuseReservedHeaders(headers: S3Headers): void {
   for (const name in headers) {

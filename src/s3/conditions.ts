@@ -1,9 +1,9 @@
 // Conditional requests: RFC 9110 precedence for reads, the same headers with a prefix for copy sources
 // (where any failure is 412), and the two write conditions that the store checks in its commit.
 
-import type { WriteConditions } from '../store/types.ts';
+import type { DeleteConditions, WriteConditions } from '../store/types.ts';
 import type { S3Headers } from './call.ts';
-import { S3Error } from './errors.ts';
+import { invalidArgument, S3Error } from './errors.ts';
 
 /** The state of the object that conditions are compared with. `etag` bare. */
 export type Validators = { readonly etag: string; readonly modifiedMs: number };
@@ -39,6 +39,47 @@ export function writeConditions(headers: S3Headers): WriteConditions | undefined
   return {
     ...(match === undefined ? {} : { ifMatch: unquoteEtag(match) }),
     ...(noneMatch === undefined ? {} : { ifNoneMatch: unquoteEtag(noneMatch) }),
+  };
+}
+
+const modifiedHeader = 'x-amz-if-match-last-modified-time';
+const sizeHeader = 'x-amz-if-match-size';
+
+/** True when a DELETE depends on what is there. */
+export function hasDeleteConditions(headers: S3Headers): boolean {
+  return ['if-match', modifiedHeader, sizeHeader].some((name) => headers[name] !== undefined);
+}
+
+/** The conditions of a DELETE. Throws `InvalidArgument` for a time or size that is none. */
+export function deleteConditions(headers: S3Headers): DeleteConditions {
+  return parseDeleteConditions(
+    { etag: headers['if-match'], modified: headers[modifiedHeader], size: headers[sizeHeader] },
+    { modified: modifiedHeader, size: sizeHeader },
+  );
+}
+
+/** Conditions of a deletion from their texts; `names` are told when one is not valid. */
+export function parseDeleteConditions(
+  texts: {
+    readonly etag: string | undefined;
+    readonly modified: string | undefined;
+    readonly size: string | undefined;
+  },
+  names: { readonly modified: string; readonly size: string },
+): DeleteConditions {
+  const { etag, modified, size } = texts;
+  const ifModifiedMs = modified === undefined ? undefined : Date.parse(modified);
+  if (ifModifiedMs !== undefined && Number.isNaN(ifModifiedMs)) {
+    throw invalidArgument(names.modified, modified ?? '', 'The time is not a valid date');
+  }
+  if (size !== undefined && !/^\d{1,15}$/.test(size)) {
+    throw invalidArgument(names.size, size, 'The size is not a number of bytes');
+  }
+  return {
+    ...(etag === undefined ? {} : { ifMatch: unquoteEtag(etag) }),
+    // Times of objects are whole seconds, those of requests may have more.
+    ...(ifModifiedMs === undefined ? {} : { ifModifiedMs: Math.floor(ifModifiedMs / 1000) * 1000 }),
+    ...(size === undefined ? {} : { ifSizeBytes: Number(size) }),
   };
 }
 

@@ -1,7 +1,7 @@
 // The source of CopyObject and UploadPartCopy: found, its conditions checked, its bytes read.
 
 import type { ObjectBody, ObjectInfo, OpenedObject } from '../store/types.ts';
-import type { S3Call } from './call.ts';
+import type { ReplyHeaders, S3Call } from './call.ts';
 import { checkCopySourceConditions } from './conditions.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 import { decodePart } from './target.ts';
@@ -50,6 +50,12 @@ export async function openCopySource(call: S3Call, source: CopySource): Promise<
   const object = found.unlock(key?.clientKey);
   checkCopySourceConditions(call.headers, object.info);
   return { object, found: found.info };
+}
+
+/** `x-amz-copy-source-version-id`, where the source has versions. */
+export function addCopySourceVersion(headers: ReplyHeaders, source: OpenedObject): void {
+  if (!source.isVersioned) return;
+  headers.push('x-amz-copy-source-version-id', source.info.versionId);
 }
 
 /** Runs `action` with the bytes of an opened source and frees them afterwards, whatever happens. */

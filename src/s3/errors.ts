@@ -200,6 +200,7 @@ const storeCodes: Readonly<Record<StoreErrorCode, S3ErrorCode>> = {
   BucketAlreadyExists: 'BucketAlreadyOwnedByYou',
   BucketNotEmpty: 'BucketNotEmpty',
   ConditionalRequestConflict: 'ConditionalRequestConflict',
+  DeleteMarker: 'MethodNotAllowed',
   EntityTooLarge: 'EntityTooLarge',
   EntityTooSmall: 'EntityTooSmall',
   IncompleteBody: 'IncompleteBody',
@@ -223,6 +224,7 @@ const storeCodes: Readonly<Record<StoreErrorCode, S3ErrorCode>> = {
 const plainCodes: ReadonlySet<StoreErrorCode> = new Set([
   'BucketAlreadyExists',
   'BucketNotEmpty',
+  'DeleteMarker',
   'InvalidPart',
   'InvalidPartOrder',
   'NoSuchBucket',
@@ -246,8 +248,17 @@ function fromStoreError(error: StoreError): S3Error {
   if (error.code === 'StorageReadOnly') message = 'The storage of this server is read-only.';
   if (error.code === 'StorageUnavailable') message = undefined;
   const headers: Record<string, string> =
-    s3Errors[code][0] === 503 ? { 'retry-after': retryAfterSeconds } : {};
+    s3Errors[code][0] === 503 ? { 'retry-after': retryAfterSeconds } : markerHeaders(error);
   return new S3Error(code, message, { details: error.details, headers, cause: error });
+}
+
+/** A delete marker is told in headers, whether it hides the object or was asked for itself. */
+function markerHeaders(error: StoreError): Record<string, string> {
+  const { marker } = error;
+  if (marker === undefined) return {};
+  const told = { 'x-amz-delete-marker': 'true', 'x-amz-version-id': marker.versionId };
+  if (error.code !== 'DeleteMarker') return told;
+  return { ...told, allow: 'DELETE', 'last-modified': new Date(marker.modifiedMs).toUTCString() };
 }
 
 const kmsCodes: Readonly<Record<KmsErrorCode, S3ErrorCode>> = {

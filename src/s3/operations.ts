@@ -38,7 +38,8 @@ import { copyObject } from './handlers/copy-object.ts';
 import { deleteObjects } from './handlers/delete-objects.ts';
 import { getObjectAttributes } from './handlers/get-attributes.ts';
 import { getObject, headObject } from './handlers/get-object.ts';
-import { listObjects, listObjectsV2, listObjectVersions } from './handlers/list-objects.ts';
+import { listObjects, listObjectsV2 } from './handlers/list-objects.ts';
+import { listObjectVersions } from './handlers/list-versions.ts';
 import { listMultipartUploads, listParts } from './handlers/list-uploads.ts';
 import {
   abortMultipartUpload,
@@ -53,13 +54,14 @@ import {
   putPublicAccessBlock,
 } from './handlers/public-access-block.ts';
 import { deleteObject, putObject } from './handlers/put-object.ts';
+import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './handlers/tagging.ts';
 import {
   deleteUnsetBucketResource,
   fixedBucketResource,
-  getObjectTagging,
   unsetBucketResource,
   unsetObjectResource,
 } from './handlers/unset.ts';
+import { getBucketVersioning, putBucketVersioning } from './handlers/versioning.ts';
 import { findQuery, type QueryPair, type S3Target } from './target.ts';
 
 export type S3Scope = 'service' | 'bucket' | 'object';
@@ -117,8 +119,8 @@ const rows: readonly Row[] = [
   ['GetBucketEncryption', 'GET', 'bucket', 'encryption', 's3:GetEncryptionConfiguration', getBucketEncryption],
   ['PutBucketEncryption', 'PUT', 'bucket', 'encryption', 's3:PutEncryptionConfiguration', putBucketEncryption],
   ['DeleteBucketEncryption', 'DELETE', 'bucket', 'encryption', 's3:PutEncryptionConfiguration', deleteBucketEncryption],
-  ['GetBucketVersioning', 'GET', 'bucket', 'versioning', 's3:GetBucketVersioning', fixedBucketResource('VersioningConfiguration', '')],
-  ['PutBucketVersioning', 'PUT', 'bucket', 'versioning', 's3:PutBucketVersioning', no],
+  ['GetBucketVersioning', 'GET', 'bucket', 'versioning', 's3:GetBucketVersioning', getBucketVersioning],
+  ['PutBucketVersioning', 'PUT', 'bucket', 'versioning', 's3:PutBucketVersioning', putBucketVersioning],
   ['GetBucketAcl', 'GET', 'bucket', 'acl', 's3:GetBucketAcl', getBucketAcl],
   ['PutBucketAcl', 'PUT', 'bucket', 'acl', 's3:PutBucketAcl', putBucketAcl],
   ['GetBucketPolicy', 'GET', 'bucket', 'policy', 's3:GetBucketPolicy', getBucketPolicy],
@@ -199,8 +201,8 @@ const rows: readonly Row[] = [
   // Sub-resources of objects.
   ['GetObjectAttributes', 'GET', 'object', 'attributes', 's3:GetObjectAttributes', getObjectAttributes],
   ['GetObjectTagging', 'GET', 'object', 'tagging', 's3:GetObjectTagging', getObjectTagging],
-  ['PutObjectTagging', 'PUT', 'object', 'tagging', 's3:PutObjectTagging', no],
-  ['DeleteObjectTagging', 'DELETE', 'object', 'tagging', 's3:DeleteObjectTagging', no],
+  ['PutObjectTagging', 'PUT', 'object', 'tagging', 's3:PutObjectTagging', putObjectTagging],
+  ['DeleteObjectTagging', 'DELETE', 'object', 'tagging', 's3:DeleteObjectTagging', deleteObjectTagging],
   ['GetObjectAcl', 'GET', 'object', 'acl', 's3:GetObjectAcl', getObjectAcl],
   ['PutObjectAcl', 'PUT', 'object', 'acl', 's3:PutObjectAcl', putObjectAcl],
   ['GetObjectRetention', 'GET', 'object', 'retention', 's3:GetObjectRetention', unsetObjectResource('InvalidRequest', 'Bucket is missing Object Lock Configuration')],

@@ -64,7 +64,9 @@ export async function sendError(
   if (exchange.request.method === 'HEAD') {
     const text = error.message.replace(/[^\x20-\x7e]|"/g, ' ');
     headers.push('x-minio-error-code', error.code, 'x-minio-error-desc', `"${text}"`);
-    if (error.code === 'NoSuchKey') headers.push('x-amz-delete-marker', 'false');
+    if (error.code === 'NoSuchKey' && error.headers['x-amz-delete-marker'] === undefined) {
+      headers.push('x-amz-delete-marker', 'false');
+    }
     headers.push('content-length', '0');
     await endWith(exchange, error.status, headers, undefined);
     return;

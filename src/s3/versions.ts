@@ -1,6 +1,7 @@
-// Version ids of a request. Buckets here have no versioning yet: the one version of an object is `null`.
+// Version ids in requests and answers. Where there never was versioning no answer tells one.
 
-import { queryOf, type S3Call } from './call.ts';
+import type { ObjectInfo } from '../store/types.ts';
+import { queryOf, type ReplyHeaders, type S3Call } from './call.ts';
 import { invalidArgument } from './errors.ts';
 
 /** The `versionId` parameter, checked, ready to be spread into a store call. */
@@ -19,4 +20,17 @@ export function checkVersionId(versionId: string): string {
     throw invalidArgument('versionId', versionId, 'Invalid version id specified');
   }
   return versionId;
+}
+
+/** `x-amz-version-id` of a read: every version has one where there is, or was, versioning. */
+export function addVersionOfRead(
+  headers: ReplyHeaders,
+  object: { readonly info: ObjectInfo; readonly isVersioned: boolean },
+): void {
+  if (object.isVersioned) headers.push('x-amz-version-id', object.info.versionId);
+}
+
+/** `x-amz-version-id` of a write: only a version with an id of its own is told. */
+export function addVersionOfWrite(headers: ReplyHeaders, info: ObjectInfo): void {
+  if (info.versionId !== 'null') headers.push('x-amz-version-id', info.versionId);
 }

@@ -144,7 +144,7 @@ export async function deleteBucket(context: StoreContext, name: string): Promise
 }
 
 async function holdsObjects(context: StoreContext, record: BucketRecord): Promise<boolean> {
-  for (const table of ['current', 'version'] as const) {
+  for (const table of ['current', 'marker', 'version'] as const) {
     const found = await context.kv.list({ ...rangeOf(table, record.id), limit: 1 });
     if (found.length > 0) return true;
   }

@@ -7,12 +7,11 @@ import {
   completeFrom,
   selectParts,
 } from './complete-checks.ts';
-import { type Change, commitCurrent } from './current.ts';
 import { completedEntry, garbageEntry, partsEntry, partsRange } from './keys.ts';
 import type { KvCheck } from './kv.ts';
 import { findUpload, type LoadedUpload, noSuchUpload, openUploadOek } from './multipart.ts';
 import { assertNoClientKey } from './object-encryption.ts';
-import { nullVersionId, wholeSeconds } from './objects.ts';
+import { wholeSeconds } from './objects.ts';
 import { unlockRecord } from './reading.ts';
 import {
   decodeObject,
@@ -30,6 +29,8 @@ import type { StoreContext } from './store-context.ts';
 import type { CompleteUploadInput, ObjectInfo } from './types.ts';
 import { dropUploadParts } from './upload-parts.ts';
 import { listAll } from './usage.ts';
+import { nullVersionId } from './version-ids.ts';
+import { type Change, commitCurrent } from './versions.ts';
 
 const rememberedMs = 86_400_000;
 
@@ -43,17 +44,13 @@ export async function completeUpload(
   if (!check) return answerAgain(context, input);
   assertPartOrder(input.parts);
   const target = { bucket, key: input.key, name: place.name };
-  let made: ObjectRecord | undefined;
   const plan = async (): Promise<Change | undefined> => {
-    made = undefined;
     const upload = await findUpload(context, input);
     // Another call was faster: its outcome is ours.
     if (!upload.record || !upload.check) return undefined;
-    const { record, change } = await planCompletion(context, input, upload as LoadedUpload);
-    made = record;
-    return change;
+    return planCompletion(context, input, upload as LoadedUpload);
   };
-  await commitCurrent(context, target, plan, input.conditions);
+  const made = await commitCurrent(context, target, plan, input.conditions);
   if (!made) return answerAgain(context, input);
   // Parts that were uploaded but not listed; whatever fails here is done by the sweep.
   await dropUploadParts(context, place).catch((error: unknown) => {
@@ -81,7 +78,7 @@ async function planCompletion(
   context: StoreContext,
   input: CompleteUploadInput,
   upload: LoadedUpload,
-): Promise<{ readonly record: ObjectRecord; readonly change: Change }> {
+): Promise<Change> {
   const stored = await loadParts(context, upload);
   const byNumber = new Map([...stored].map(([number, { part }]) => [number, part]));
   const parts = selectParts(input, byNumber);
@@ -100,7 +97,7 @@ async function planCompletion(
     parts,
     partsId: context.createId(),
   };
-  return { record, change: { record, ...describe(context, upload, { record, stored }) } };
+  return { record, ...describe(context, upload, { record, stored }) };
 }
 
 type Completed = Omit<CompletedObject, 'checksum'> & {
@@ -160,9 +157,9 @@ function describe(
   return {
     checks,
     deletes: checks.map((check) => check.entryKey),
-    puts: [
+    puts: (record) => [
       { entryKey: partsEntry(partsId), value: encodeParts(parts) },
-      { entryKey, value: encodeObject(made.record) },
+      { entryKey, value: encodeObject(record) },
       { entryKey: garbageEntry(nowMs + rememberedMs), value: forget },
       { entryKey: garbageEntry(nowMs), value: leftOver },
     ],

@@ -2,7 +2,12 @@
 // on the very state that the commit then checks, so that of many concurrent writers exactly one wins.
 
 import type { ObjectRecord } from './records.ts';
-import { StoreError, type WriteConditions } from './types.ts';
+import {
+  type DeleteConditions,
+  type MarkerMet,
+  StoreError,
+  type WriteConditions,
+} from './types.ts';
 
 /** Throws `NoSuchKey` or `PreconditionFailed` when the conditions do not hold for what is there. */
 export function assertConditions(
@@ -30,8 +35,45 @@ export function preconditionFailed(condition: string): StoreError {
   );
 }
 
-export function noSuchKey(key: string): StoreError {
+/** True when a deletion depends on what is there. */
+export function hasDeleteConditions(conditions: DeleteConditions): boolean {
+  const { ifMatch, ifModifiedMs, ifSizeBytes } = conditions;
+  return ifMatch !== undefined || ifModifiedMs !== undefined || ifSizeBytes !== undefined;
+}
+
+/** Throws `PreconditionFailed` when what is to be deleted is not what was meant. */
+export function assertDeleteConditions(record: ObjectRecord, conditions: DeleteConditions): void {
+  const { ifMatch, ifModifiedMs, ifSizeBytes } = conditions;
+  if (ifMatch !== undefined && ifMatch !== '*' && ifMatch !== record.etag) {
+    throw preconditionFailed('If-Match');
+  }
+  if (ifModifiedMs !== undefined && ifModifiedMs !== record.modifiedMs) {
+    throw preconditionFailed('x-amz-if-match-last-modified-time');
+  }
+  if (ifSizeBytes !== undefined && ifSizeBytes !== record.sizeBytes) {
+    throw preconditionFailed('x-amz-if-match-size');
+  }
+}
+
+/** `marker`: what hides the object, when it was deleted with versioning. */
+export function noSuchKey(key: string, marker?: MarkerMet): StoreError {
   return new StoreError('NoSuchKey', 'The specified key does not exist.', {
     details: { Key: key },
+    marker,
   });
+}
+
+export function noSuchVersion(key: string, versionId: string): StoreError {
+  return new StoreError('NoSuchVersion', 'The specified version does not exist.', {
+    details: { Key: key, VersionId: versionId },
+  });
+}
+
+/** For whoever asks for a marker as if it were an object. */
+export function isDeleteMarker(key: string, marker: MarkerMet): StoreError {
+  return new StoreError(
+    'DeleteMarker',
+    'The specified method is not allowed against this resource.',
+    { details: { Key: key, VersionId: marker.versionId }, marker },
+  );
 }

@@ -1,10 +1,7 @@
-// The one commit point of objects: replacing the current version of a name, whatever made the new one.
-// A commit writes the record, its inline bytes and its index entries, and takes the replaced version's away,
-// all or nothing, checked against the bucket and the version it replaces.
+// What one commit of an object is made of: the current version as it was read, and what goes with a record that
+// comes or goes: inline bytes, blob marks, lists of parts, index entries, and work for the sweep.
 
-import { setTimeout as delay } from 'node:timers/promises';
-import { type LoadedBucket, loadBucketForWrite } from './buckets.ts';
-import { assertConditions } from './conditions.ts';
+import type { LoadedBucket } from './buckets.ts';
 import { defaultOf } from './encryption-default.ts';
 import { masterKeysOf } from './envelopes.ts';
 import {
@@ -21,14 +18,13 @@ import {
   decodeParts,
   encodeGarbage,
   encodeMark,
-  encodeObject,
   encodeSize,
   type ObjectRecord,
   type PartRecord,
   type StoredBytes,
 } from './records.ts';
 import type { StoreContext } from './store-context.ts';
-import { StoreError, type WriteConditions } from './types.ts';
+import { StoreError } from './types.ts';
 
 const attemptsMax = 200;
 /** A reader opens part after part: those of a large object may be asked for long after it was replaced. */
@@ -43,15 +39,6 @@ export type ObjectPlace = {
 };
 
 export type CurrentVersion = { readonly record: ObjectRecord | undefined; readonly check: KvCheck };
-
-/** What to write in place of the current version, and what else belongs into the same commit. */
-export type Change = {
-  /** Undefined removes the object. */
-  readonly record: ObjectRecord | undefined;
-  readonly puts?: readonly KvPut[];
-  readonly deletes?: readonly Uint8Array[];
-  readonly checks?: readonly KvCheck[];
-};
 
 /** The current version, and the check that makes a commit depend on it. */
 export async function loadCurrent(
@@ -73,38 +60,6 @@ export async function loadCurrent(
 }
 
 /**
- * Replaces the current version. `plan` is asked again after every lost race, with what is there then;
- * undefined means that nothing is to be done. Throws `NoSuchBucket` when the bucket went meanwhile,
- * `NoSuchKey` or `PreconditionFailed` by the conditions, and whatever `plan` throws.
- */
-export async function commitCurrent(
-  context: StoreContext,
-  place: ObjectPlace,
-  plan: (current: ObjectRecord | undefined) => Change | undefined | Promise<Change | undefined>,
-  conditions?: WriteConditions,
-): Promise<void> {
-  let { bucket } = place;
-  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    if (attempt > 0) {
-      await delay(Math.random() * Math.min(attempt, 10));
-      bucket = await reloadBucket(context, bucket);
-    }
-    const current = await loadCurrent(context, place);
-    assertConditions(place.key, current.record, conditions);
-    const change = await plan(current.record);
-    if (!change) return;
-    if (change.record && !change.record.envelope) assertStillPlain(place.bucket, bucket, place.key);
-    const commit = describe(context, place, current, change);
-    const checks = [bucket.check, current.check, ...(change.checks ?? [])];
-    if ((await context.kv.commit({ ...commit, checks })) === 'committed') return;
-  }
-  throw new StoreError(
-    'ConditionalRequestConflict',
-    'The object is being written by too many requests at the same time. Please try again.',
-  );
-}
-
-/**
  * What was received in clear must not appear after the bucket's default encryption was turned on. Throws
  * `StorageUnavailable`: the client tries again, and then it is encrypted.
  */
@@ -117,41 +72,35 @@ export function assertStillPlain(atStart: LoadedBucket, now: LoadedBucket, key: 
   );
 }
 
-async function reloadBucket(context: StoreContext, bucket: LoadedBucket): Promise<LoadedBucket> {
-  const loaded = await loadBucketForWrite(context, bucket.name);
-  if (!loaded.record.id.equals(bucket.record.id)) {
-    throw new StoreError('NoSuchBucket', 'The specified bucket does not exist', {
-      details: { BucketName: bucket.name },
-    });
-  }
-  return loaded;
-}
+/** The writes, deletions and checks that one commit gathers. */
+export type Commit = {
+  readonly puts: KvPut[];
+  readonly deletes: Uint8Array[];
+  readonly checks: KvCheck[];
+};
 
-function describe(
+/**
+ * Adds to a commit what follows when one record takes another's place, or none does: index entries, the list of
+ * parts, stored bytes. Where the records themselves are is the caller's.
+ */
+export function exchange(
   context: StoreContext,
   place: ObjectPlace,
-  current: CurrentVersion,
-  change: Change,
-): { puts: KvPut[]; deletes: Uint8Array[] } {
-  const puts = [...(change.puts ?? [])];
-  const deletes = [...(change.deletes ?? [])];
-  const { record } = change;
-  const { entryKey } = current.check;
-  if (record) puts.push({ entryKey, value: encodeObject(record) });
-  else if (current.record) deletes.push(entryKey);
-  describeIndex(place, current.record, record, { puts, deletes });
-  const partsId = current.record?.partsId;
-  if (partsId !== undefined && partsId !== record?.partsId) deletes.push(partsEntry(partsId));
-  if (current.record) {
-    const kept = new Set(placesOf(record).map((id) => id.id));
-    const dropped = storedOf(current.record).filter(
-      ({ place: at }) => at.kind !== 'none' && !kept.has(at.id),
-    );
-    const { garbageGraceMs } = context.settings;
-    const graceMs = current.record.parts ? Math.max(garbageGraceMs, partsGraceMs) : garbageGraceMs;
-    dropStored(context, { stored: dropped, graceMs }, { puts, deletes });
-  }
-  return { puts, deletes };
+  records: { readonly before: ObjectRecord | undefined; readonly after: ObjectRecord | undefined },
+  commit: Commit,
+): void {
+  const { before, after } = records;
+  describeIndex(place, before, after, commit);
+  if (!before) return;
+  const { partsId } = before;
+  if (partsId !== undefined && partsId !== after?.partsId) commit.deletes.push(partsEntry(partsId));
+  const kept = new Set(placesOf(after).map((id) => id.id));
+  const dropped = storedOf(before).filter(
+    ({ place: at }) => at.kind !== 'none' && !kept.has(at.id),
+  );
+  const { garbageGraceMs } = context.settings;
+  const graceMs = before.parts ? Math.max(garbageGraceMs, partsGraceMs) : garbageGraceMs;
+  dropStored(context, { stored: dropped, graceMs }, commit);
 }
 
 /** The index of master keys follows the record. */

@@ -12,6 +12,7 @@ export const tables = {
   iam: 'a',
   bucket: 'b',
   current: 'c',
+  marker: 'm',
   version: 'v',
   upload: 'u',
   part: 'p',
@@ -88,13 +89,26 @@ export function bucketOfEntry(entry: { readonly entryKey: Uint8Array }): string 
   return Buffer.from(entry.entryKey).toString('utf8', 1);
 }
 
-/** The id of the bucket that an entry of `current` belongs to. */
-export function bucketIdOfCurrent(entry: { readonly entryKey: Uint8Array }): Buffer {
+/** The id of the bucket that an entry of `current`, `marker` or `version` belongs to. */
+export function bucketIdOfObject(entry: { readonly entryKey: Uint8Array }): Buffer {
   return Buffer.from(entry.entryKey.subarray(1, 1 + bucketIdBytes));
 }
 
 export const currentEntry = (bucketId: Uint8Array, name: Uint8Array): Buffer =>
   entry('current', bucketId, name);
+/** Where a delete marker is that is the newest version of its name. */
+export const markerEntry = (bucketId: Uint8Array, name: Uint8Array): Buffer =>
+  entry('marker', bucketId, name);
+
+/** Where a version is that is not the newest of its name. `tail` by `versionTail`. */
+export const versionEntry = (bucketId: Uint8Array, name: Uint8Array, tail: Uint8Array): Buffer =>
+  entry('version', bucketId, name, nul, tail);
+
+/** The versions of one name that are not its newest, newest first. */
+export function versionsRange(bucketId: Uint8Array, name: Uint8Array): Omit<KvRange, 'limit'> {
+  return rangeOf('version', bucketId, name, nul);
+}
+
 export const inlineEntry = (id: string): Buffer => entry('inline', Buffer.from(id, 'hex'));
 export const partsEntry = (id: string): Buffer => entry('parts', Buffer.from(id, 'hex'));
 export const blobEntry = (id: string): Buffer => entry('blob', Buffer.from(id, 'hex'));

@@ -91,7 +91,11 @@ async function* walkNames(
 }
 
 /** The part of a name up to and with the first delimiter after the prefix. */
-function foldedPrefix(name: Buffer, prefixBytes: number, delimiter: Buffer): Buffer | undefined {
+export function foldedPrefix(
+  name: Buffer,
+  prefixBytes: number,
+  delimiter: Buffer,
+): Buffer | undefined {
   if (delimiter.length === 0) return undefined;
   const at = name.indexOf(delimiter, prefixBytes);
   return at < 0 ? undefined : name.subarray(0, at + delimiter.length);

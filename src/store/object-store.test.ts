@@ -552,7 +552,7 @@ withStore('names of any length are looked for and not found', async ({ store }) 
 
 withStore('totals count everything', async ({ store, clock }) => {
   await put(store, 'a', randomBytes(100));
-  const first = { objects: 1, bytes: 100 };
+  const first = { objects: 1, bytes: 100, versions: 1, deleteMarkers: 0 };
   const usage = async () => {
     const { byBucket, ...all } = await store.totals();
     return { ...all, byBucket: Object.fromEntries(byBucket) };
@@ -561,7 +561,8 @@ withStore('totals count everything', async ({ store, clock }) => {
   await put(store, 'b', randomBytes(200_000), { encryption: { kind: 'sse-s3' } });
   await store.createBucket({ name: 'empty', owner: 'o', location: '' });
   clock.aheadMs = 61_000;
-  const both = { objects: 2, bytes: 200_100 };
-  const byBucket = { bucket: both, empty: { objects: 0, bytes: 0 } };
+  const both = { objects: 2, bytes: 200_100, versions: 2, deleteMarkers: 0 };
+  const none = { objects: 0, bytes: 0, versions: 0, deleteMarkers: 0 };
+  const byBucket = { bucket: both, empty: none };
   assert.deepEqual(await usage(), { buckets: 2, ...both, byBucket });
 });

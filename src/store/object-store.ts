@@ -20,11 +20,19 @@ import { completeUpload } from './complete.ts';
 import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
 import { listUploads } from './upload-listing.ts';
 import { assertKeyUsable } from './object-encryption.ts';
-import { deleteObject, openObject, putAcl, putObject, replaceAttributes } from './objects.ts';
+import {
+  deleteObject,
+  openObject,
+  putAcl,
+  putObject,
+  putTagging,
+  replaceAttributes,
+} from './objects.ts';
 import { toBucketInfo } from './records.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
 import type { ObjectStore } from './types.ts';
 import { createTotals, keyUsage } from './usage.ts';
+import { listVersions } from './version-listing.ts';
 
 export type ObjectStoreDeps = {
   readonly kv: Kv;
@@ -85,6 +93,8 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     openObject: (target) => guarded(() => openObject(context, target)),
     deleteObject: (input) => guarded(() => deleteObject(context, input)),
     listObjects: (query) => guarded(() => listObjects(context, query)),
+    listVersions: (query) => guarded(() => listVersions(context, query)),
+    putTagging: (ref, tagging) => guarded(() => putTagging(context, ref, tagging)),
     replaceAttributes: (input) => guarded(() => replaceAttributes(context, input)),
     putAcl: (ref, acl) => guarded(() => putAcl(context, ref, acl)),
     createUpload: (input) => guarded(() => createUpload(context, input)),

@@ -6,18 +6,17 @@ import { isDeepStrictEqual } from 'node:util';
 import type { SseEnvelope } from '../sse/envelope.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { loadBucket, loadBucketForWrite } from './buckets.ts';
-import { assertConditions, noSuchKey, preconditionFailed } from './conditions.ts';
+import { assertConditions, preconditionFailed } from './conditions.ts';
 import {
   assertUnclaimed,
-  type Change,
   checksOfStored,
-  commitCurrent,
   loadCurrent,
   type ObjectPlace,
   putsOfStored,
 } from './current.ts';
 import { hasSecretEtag } from './envelopes.ts';
 import { encodeName, inlineEntry } from './keys.ts';
+import { versioningOf } from './names.ts';
 import { type StartedKey, startKey } from './object-encryption.ts';
 import { type ObjectRecord, toObjectInfo } from './records.ts';
 import { createOpenedObject } from './reading.ts';
@@ -26,15 +25,22 @@ import type { StoreContext } from './store-context.ts';
 import {
   type Checksum,
   type DeleteObjectInput,
+  type DeleteOutcome,
   type ObjectAttributes,
   type ObjectInfo,
   type OpenedObject,
   type PutObjectInput,
   StoreError,
+  type VersionRef,
 } from './types.ts';
-
-/** The version id of objects in a bucket that never had versioning. */
-export const nullVersionId = 'null';
+import { nullVersionId } from './version-ids.ts';
+import {
+  type Change,
+  commitCurrent,
+  deleteVersioned,
+  loadVersion,
+  updateVersion,
+} from './versions.ts';
 
 /** Largest object of a single PUT, and largest part. */
 export const putBytesMax = 5 * 1024 ** 3;
@@ -100,8 +106,8 @@ async function commitPut(
     await assertUnclaimed(context, body);
     return { record, puts, checks };
   };
-  await commitCurrent(context, place, plan, input.conditions);
-  const info = toObjectInfo(input.bucket, input.key, record);
+  const written = await commitCurrent(context, place, plan, input.conditions);
+  const info = toObjectInfo(input.bucket, input.key, written ?? record);
   return body.checksum ? { ...info, checksum: body.checksum } : info;
 }
 
@@ -127,34 +133,52 @@ export async function openObject(
   const name = encodeName(target.key);
   const bucket = await loadBucket(context, target.bucket);
   const place = { bucket, key: target.key, name };
-  if (target.versionId !== undefined && target.versionId !== nullVersionId) {
-    throw noSuchVersion(target.key, target.versionId);
-  }
+  const isVersioned = versioningOf(bucket) !== undefined;
   for (let attempt = 0; attempt < openAttemptsMax; attempt += 1) {
-    const { record } = await loadCurrent(context, place);
-    if (!record) throw noSuchKey(target.key);
+    const record = await loadVersion(context, place, target.versionId);
     const at = record.data?.place;
     if (target.willRead !== true || at?.kind !== 'inline') {
-      return createOpenedObject(context, target, record, undefined);
+      return createOpenedObject(context, { ...target, isVersioned }, record, undefined);
     }
     const inline = await context.kv.get(inlineEntry(at.id));
-    if (inline) return createOpenedObject(context, target, record, inline.value);
+    if (inline) {
+      return createOpenedObject(context, { ...target, isVersioned }, record, inline.value);
+    }
     // Overwritten between the two reads: look again. A record that stays without its bytes is damage.
   }
   throw new StoreError('ObjectCorrupt', 'The bytes of the object are missing.');
 }
 
-export async function deleteObject(context: StoreContext, input: DeleteObjectInput): Promise<void> {
+export async function deleteObject(
+  context: StoreContext,
+  input: DeleteObjectInput,
+): Promise<DeleteOutcome> {
   const name = encodeName(input.key);
   const bucket = await loadBucketForWrite(context, input.bucket);
-  if (input.versionId !== undefined && input.versionId !== nullVersionId) return;
-  await commitCurrent(context, { bucket, key: input.key, name }, (current) => {
-    if (!current) return undefined;
-    if (input.ifMatch !== undefined && input.ifMatch !== '*' && input.ifMatch !== current.etag) {
-      throw preconditionFailed('If-Match');
-    }
-    return { record: undefined };
-  });
+  return deleteVersioned(context, { bucket, key: input.key, name }, input);
+}
+
+export async function putTagging(
+  context: StoreContext,
+  ref: VersionRef,
+  tagging: string,
+): Promise<ObjectInfo> {
+  return relabelVersion(context, ref, (attributes) => ({ ...attributes, tagging }));
+}
+
+/** Changes attributes of one version that are not of its bytes: its time stays. */
+async function relabelVersion(
+  context: StoreContext,
+  ref: VersionRef,
+  change: (attributes: ObjectAttributes) => ObjectAttributes,
+): Promise<ObjectInfo> {
+  const name = encodeName(ref.key);
+  const bucket = await loadBucketForWrite(context, ref.bucket);
+  const place = { bucket, key: ref.key, name };
+  const record = await updateVersion(context, place, ref.versionId, (before) => ({
+    record: { ...before, attributes: change(before.attributes) },
+  }));
+  return toObjectInfo(ref.bucket, ref.key, record);
 }
 
 export async function replaceAttributes(
@@ -165,51 +189,27 @@ export async function replaceAttributes(
   const { key } = expected;
   const name = encodeName(key);
   const bucket = await loadBucketForWrite(context, expected.bucket);
-  let info: ObjectInfo | undefined;
-  await commitCurrent(context, { bucket, key, name }, (current) => {
-    if (!current) throw noSuchKey(key);
+  const place = { bucket, key, name };
+  const record = await updateVersion(context, place, undefined, (current, now) => {
     // Everything that is shown of it: times are whole seconds, so ETag and time alone may be those of two writes.
-    if (!isDeepStrictEqual(toObjectInfo(bucket.name, key, current), expected)) {
-      throw preconditionFailed('If-Match');
-    }
-    const record = { ...current, attributes, modifiedMs: wholeSeconds(context.now()) };
-    info = toObjectInfo(bucket.name, key, record);
-    return { record };
+    const isExpected = isDeepStrictEqual(toObjectInfo(bucket.name, key, current), expected);
+    if (!isExpected || versioningOf(now) !== undefined) throw preconditionFailed('If-Match');
+    return { record: { ...current, attributes, modifiedMs: wholeSeconds(context.now()) } };
   });
-  if (!info) throw new Error('a commit was made without a record');
-  return info;
+  return toObjectInfo(bucket.name, key, record);
 }
 
 export async function putAcl(
   context: StoreContext,
-  ref: { readonly bucket: string; readonly key: string; readonly versionId?: string },
+  ref: VersionRef,
   acl: string | undefined,
 ): Promise<ObjectInfo> {
-  const name = encodeName(ref.key);
-  const bucket = await loadBucketForWrite(context, ref.bucket);
-  if (ref.versionId !== undefined && ref.versionId !== nullVersionId) {
-    throw noSuchVersion(ref.key, ref.versionId);
-  }
-  let info: ObjectInfo | undefined;
-  await commitCurrent(context, { bucket, key: ref.key, name }, (current) => {
-    if (!current) throw noSuchKey(ref.key);
-    const { acl: _, ...rest } = current.attributes;
-    const attributes = acl === undefined ? rest : { ...rest, acl };
-    const record = { ...current, attributes };
-    info = toObjectInfo(ref.bucket, ref.key, record);
-    return { record };
-  });
-  if (!info) throw new Error('a commit was made without a record');
-  return info;
+  return relabelVersion(context, ref, ({ acl: _, ...rest }) =>
+    acl === undefined ? rest : { ...rest, acl },
+  );
 }
 
 /** Times of objects are whole seconds, as their headers are. */
 export function wholeSeconds(timeMs: number): number {
   return Math.floor(timeMs / 1000) * 1000;
-}
-
-function noSuchVersion(key: string, versionId: string): StoreError {
-  return new StoreError('NoSuchVersion', 'The specified version does not exist.', {
-    details: { Key: key, VersionId: versionId },
-  });
 }

@@ -41,7 +41,7 @@ type ObjectKey = Buffer;
 /** The object as found; `inlineBytes` when they were fetched with it, `clientKey` once it is unlocked. */
 export function createOpenedObject(
   context: StoreContext,
-  target: Target,
+  target: Target & { readonly isVersioned: boolean },
   record: ObjectRecord,
   inlineBytes: Uint8Array | undefined,
   clientKey?: ClientKey,
@@ -49,6 +49,7 @@ export function createOpenedObject(
   const info = toObjectInfo(target.bucket, target.key, record);
   const opened: OpenedObject = {
     info,
+    isVersioned: target.isVersioned,
     unlock: (given) => {
       if (record.envelope?.kind !== 'sse-c') {
         assertNoClientKey(given);

@@ -12,7 +12,9 @@ import type {
   Checksum,
   ObjectAttributes,
   ObjectInfo,
+  ObjectLock,
   PartInfo,
+  RetentionMode,
   UploadInfo,
 } from './types.ts';
 
@@ -49,6 +51,19 @@ export type ObjectRecord = {
   readonly parts?: readonly PartRecord[];
   /** Where that entry is. */
   readonly partsId?: string;
+  /** Absent in buckets that never had versioning, and in what was written before they had. */
+  readonly version?: VersionState;
+  readonly lock?: ObjectLock;
+};
+
+/** What a record says of its place among the versions of its name. */
+export type VersionState = {
+  /** Grows with every version of a name; what was written before versioning has 0. */
+  readonly order: number;
+  /** The version is a delete marker: no bytes, no attributes. */
+  readonly isMarker?: true;
+  /** Only in the newest version: the order of the version `null`, when that is not the newest itself. */
+  readonly nullOrder?: number;
 };
 
 export type BucketRecord = {
@@ -67,6 +82,8 @@ export type UploadRecord = {
   readonly attributes: ObjectAttributes;
   readonly envelope?: SseEnvelope;
   readonly checksum?: NonNullable<UploadInfo['checksum']>;
+  /** What the object is to be protected by. */
+  readonly lock?: ObjectLock;
 };
 
 /** Work for the sweep. */
@@ -106,7 +123,8 @@ function decode(value: Uint8Array, what: string): Packed {
 }
 
 export function encodeObject(record: ObjectRecord): Buffer {
-  return encode([
+  const { version: state, lock } = record;
+  const fields: unknown[] = [
     record.versionId,
     record.etag,
     record.sizeBytes,
@@ -117,7 +135,11 @@ export function encodeObject(record: ObjectRecord): Buffer {
     packChecksum(record),
     record.data ? packStored(record.data) : null,
     record.partsId ?? null,
-  ]);
+  ];
+  const later = [state ? packState(state) : null, lock ? packLock(lock) : null];
+  // Younger fields are left out from the end, so that objects without them keep the layout they always had.
+  while (later.at(-1) === null) later.pop();
+  return encode([...fields, ...later]);
 }
 
 /** The record without its parts. */
@@ -134,6 +156,8 @@ export function decodeObject(value: Uint8Array): ObjectRecord {
     ...unpackChecksum(f[8]),
     ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
     ...(f[10] ? { partsId: f[10] as string } : {}),
+    ...(f[11] ? { version: unpackState(f[11] as Packed) } : {}),
+    ...(f[12] ? { lock: unpackLock(f[12] as Packed) } : {}),
   };
 }
 
@@ -179,6 +203,7 @@ export function encodeUpload(record: UploadRecord): Buffer {
     packAttributes(record.attributes),
     record.envelope ? packEnvelope(record.envelope) : null,
     record.checksum ? [record.checksum.algorithm, record.checksum.type] : null,
+    ...(record.lock ? [packLock(record.lock)] : []),
   ]);
 }
 
@@ -191,6 +216,7 @@ export function decodeUpload(value: Uint8Array): UploadRecord {
     attributes: unpackAttributes(f[3] as Packed),
     ...(f[4] ? { envelope: unpackEnvelope(f[4] as Packed) } : {}),
     ...(checksum ? { checksum: { algorithm: checksum[0], type: checksum[1] } } : {}),
+    ...(f[6] ? { lock: unpackLock(f[6] as Packed) } : {}),
   };
 }
 
@@ -260,6 +286,7 @@ export function toObjectInfo(bucket: string, key: string, record: ObjectRecord):
     owner,
     ...(envelope ? { encryption: encryptionOf(envelope) } : {}),
     ...(record.checksum ? { checksum: record.checksum } : {}),
+    ...(record.lock ? { lock: record.lock } : {}),
     ...(record.parts ? { parts: record.parts.map(toPartInfo) } : {}),
   };
 }
@@ -346,6 +373,31 @@ function unpackChecksum(packed: unknown): WithChecksum {
   if (!Array.isArray(packed)) return {};
   const [algorithm, type, value] = packed as [Checksum['algorithm'], Checksum['type'], string];
   return { checksum: { algorithm, type, value } };
+}
+
+function packState(state: VersionState): Packed {
+  return [state.order, state.isMarker ?? false, state.nullOrder ?? null];
+}
+
+function unpackState(packed: Packed): VersionState {
+  return {
+    order: packed[0] as number,
+    ...(packed[1] ? { isMarker: true as const } : {}),
+    ...(packed[2] === null ? {} : { nullOrder: packed[2] as number }),
+  };
+}
+
+function packLock(lock: ObjectLock): Packed {
+  const { retention, legalHold } = lock;
+  return [retention?.mode ?? null, retention?.untilMs ?? null, legalHold ?? null];
+}
+
+function unpackLock(packed: Packed): ObjectLock {
+  const mode = packed[0] as RetentionMode | null;
+  return {
+    ...(mode === null ? {} : { retention: { mode, untilMs: packed[1] as number } }),
+    ...(packed[2] === null ? {} : { legalHold: packed[2] as boolean }),
+  };
 }
 
 const placeCodes = { none: 0, inline: 1, blob: 2 } as const;

@@ -57,6 +57,27 @@ export type PublicAccessBlock = {
   readonly restrictPublicBuckets: boolean;
 };
 
+/** Absent: the bucket never had versioning. Suspended: new versions are `null`, old ones stay. */
+export type Versioning = 'Enabled' | 'Suspended';
+
+export type RetentionMode = 'GOVERNANCE' | 'COMPLIANCE';
+
+/** Until then a version cannot be deleted; in GOVERNANCE, not without leave. */
+export type Retention = { readonly mode: RetentionMode; readonly untilMs: number };
+
+/** What keeps one version from being deleted. */
+export type ObjectLock = { readonly retention?: Retention; readonly legalHold?: boolean };
+
+/** Of a bucket whose versions can be locked; cannot be taken back. */
+export type BucketObjectLock = {
+  /** For versions that are written without a retention of their own. */
+  readonly defaultRetention?: {
+    readonly mode: RetentionMode;
+    readonly days?: number;
+    readonly years?: number;
+  };
+};
+
 /** What a bucket's sub-resources hold; a missing member is "not configured". */
 export type BucketSettings = {
   readonly encryption?: BucketEncryption;
@@ -68,6 +89,8 @@ export type BucketSettings = {
   readonly tagging?: readonly Tag[];
   readonly cors?: readonly CorsRule[];
   readonly lifecycle?: readonly LifecycleRule[];
+  readonly versioning?: Versioning;
+  readonly objectLock?: BucketObjectLock;
 };
 
 export type BucketInfo = {
@@ -173,6 +196,7 @@ export type PutObjectInput = BodyInput & {
   readonly encryption: EncryptionRequest;
   readonly conditions?: WriteConditions;
   readonly owner: string;
+  readonly lock?: ObjectLock;
 };
 
 export type PartInfo = {
@@ -200,6 +224,7 @@ export type ObjectInfo = {
   readonly owner: string;
   readonly encryption?: ObjectEncryption;
   readonly checksum?: Checksum;
+  readonly lock?: ObjectLock;
   /** Only of objects made by a multipart upload, in order. */
   readonly parts?: readonly PartInfo[];
 };
@@ -216,6 +241,8 @@ export type ObjectBody = Uint8Array | BlobReader;
 /** An object found, before its key is asked for: conditions and ranges are decided on `info`. */
 export interface OpenedObject {
   readonly info: ObjectInfo;
+  /** True when the bucket has, or had, versioning: then clients are told the version they see. */
+  readonly isVersioned: boolean;
   /**
    * Settles whose key reads the object: SSE-C needs the client's, everything else has none. The result shows
    * what only the key shows, and reads. Throws `InvalidRequest` for a key that is missing, wrong, or not
@@ -255,6 +282,7 @@ export type CreateUploadInput = {
   readonly encryption: EncryptionRequest;
   readonly checksum?: { readonly algorithm: ChecksumAlgorithm; readonly type: ChecksumType };
   readonly owner: string;
+  readonly lock?: ObjectLock;
 };
 
 export type UploadInfo = {
@@ -323,12 +351,67 @@ export type ListPartsPage = {
   readonly isTruncated: boolean;
 };
 
-export type DeleteObjectInput = {
+/** A version as a listing of versions shows it. */
+export type VersionInfo = {
+  readonly info: ObjectInfo;
+  readonly isLatest: boolean;
+  /** Markers have neither bytes nor attributes. */
+  readonly isMarker: boolean;
+};
+
+export type ListVersionsQuery = {
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly delimiter: string;
+  /** Names (and common prefixes) before this are skipped, and the name itself without a `versionMarker`. */
+  readonly keyMarker: string;
+  /** The versions of `keyMarker` up to this one are skipped: what `next` said, or a version id. */
+  readonly versionMarker: string;
+  /** 1 to 1,000; versions and common prefixes together. */
+  readonly limit: number;
+};
+
+export type ListVersionsPage = {
+  /** By name, the newest first. */
+  readonly versions: readonly VersionInfo[];
+  readonly commonPrefixes: readonly string[];
+  readonly isTruncated: boolean;
+  readonly next: { readonly key: string; readonly versionMarker: string } | undefined;
+};
+
+/** What the object, or the version named, must be like for its deletion. */
+export type DeleteConditions = {
+  readonly ifMatch?: string;
+  readonly ifModifiedMs?: number;
+  readonly ifSizeBytes?: number;
+};
+
+export type DeleteObjectInput = DeleteConditions & {
   readonly bucket: string;
   readonly key: string;
-  /** `null` or absent: the one version there is. Any other id is absent, which deletes nothing. */
+  /**
+   * Absent: the object is deleted; with versioning a marker then hides its versions. Given: that version is
+   * gone for good, and the next newest takes its place.
+   */
   readonly versionId?: string;
-  readonly ifMatch?: string;
+  /** Of the marker, if there will be one. */
+  readonly owner?: string;
+  /** The caller may delete what GOVERNANCE protects, and asks for it. */
+  readonly bypassesGovernance?: boolean;
+};
+
+export type DeleteOutcome = {
+  /** The marker that was made or the version that was asked for; absent where there never was versioning. */
+  readonly versionId?: string;
+  /** A marker was made, or the version deleted was one. */
+  readonly isMarker: boolean;
+};
+
+/** One version of one object: the newest when no id is given. */
+export type VersionRef = {
+  readonly bucket: string;
+  readonly key: string;
+  readonly versionId?: string;
 };
 
 /** Objects, and the bytes that their clients wrote. */
@@ -337,10 +420,17 @@ export type Usage = { readonly objects: number; readonly bytes: number };
 /** How much a master key protects: exact, from the index kept in the objects' own commits. */
 export type KeyUsage = Usage;
 
-export type StoreTotals = Usage & {
+/** Objects are the current ones, bytes those of all versions. */
+export type BucketUsage = Usage & {
+  /** Current ones and older ones, markers not counted. */
+  readonly versions: number;
+  readonly deleteMarkers: number;
+};
+
+export type StoreTotals = BucketUsage & {
   readonly buckets: number;
   /** By name, also of empty buckets. */
-  readonly byBucket: ReadonlyMap<string, Usage>;
+  readonly byBucket: ReadonlyMap<string, BucketUsage>;
 };
 
 /** Buckets, objects and uploads. One instance per process; any number of processes share one directory. */
@@ -369,7 +459,7 @@ export interface ObjectStore {
 
   /** The object is durable when this resolves; whatever makes it reject leaves nothing behind. */
   putObject(input: PutObjectInput): Promise<ObjectInfo>;
-  /** Throws `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`. No KMS call. */
+  /** Throws `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `DeleteMarker`. No KMS call. */
   openObject(target: {
     readonly bucket: string;
     readonly key: string;
@@ -378,22 +468,24 @@ export interface ObjectStore {
     readonly willRead?: boolean;
   }): Promise<OpenedObject>;
   /** Resolves also when there was nothing to delete. */
-  deleteObject(input: DeleteObjectInput): Promise<void>;
+  deleteObject(input: DeleteObjectInput): Promise<DeleteOutcome>;
   listObjects(query: ListObjectsQuery): Promise<ListObjectsPage>;
+  /** Every version and marker. Without versioning each object is the one version `null`. */
+  listVersions(query: ListVersionsQuery): Promise<ListVersionsPage>;
+  /** Replaces the tags of one version; nothing else of it changes. Throws as `openObject`. */
+  putTagging(ref: VersionRef, tagging: string): Promise<ObjectInfo>;
   /**
    * Replaces attributes without touching the bytes (copy of an object onto itself with REPLACE). `expected` is
    * the version they were made for, as it was read: throws `PreconditionFailed` when another one, or one with
-   * other attributes, has taken its place, and `NoSuchKey` when none has.
+   * other attributes, has taken its place, or when the bucket has versioning, where every copy is a version;
+   * `NoSuchKey` when there is none.
    */
   replaceAttributes(input: {
     readonly expected: ObjectInfo;
     readonly attributes: ObjectAttributes;
   }): Promise<ObjectInfo>;
   /** Replaces the access list of one object; undefined for `private`. Throws as `openObject`. */
-  putAcl(
-    ref: { readonly bucket: string; readonly key: string; readonly versionId?: string },
-    acl: string | undefined,
-  ): Promise<ObjectInfo>;
+  putAcl(ref: VersionRef, acl: string | undefined): Promise<ObjectInfo>;
 
   createUpload(input: CreateUploadInput): Promise<UploadInfo>;
   /** Throws `NoSuchUpload`. No KMS call. */
@@ -421,6 +513,7 @@ export type StoreErrorCode =
   | 'BucketAlreadyExists'
   | 'BucketNotEmpty'
   | 'ConditionalRequestConflict'
+  | 'DeleteMarker'
   | 'EntityTooLarge'
   | 'EntityTooSmall'
   | 'IncompleteBody'
@@ -439,18 +532,26 @@ export type StoreErrorCode =
   | 'StorageReadOnly'
   | 'StorageUnavailable';
 
-/** `details` become elements of the S3 error body (for example `MinSizeAllowed`). */
+/** The delete marker that a reader met. */
+export type MarkerMet = { readonly versionId: string; readonly modifiedMs: number };
+
+/**
+ * `details` become elements of the S3 error body (for example `MinSizeAllowed`). `marker` is what hides the
+ * object (`NoSuchKey`) or was asked for itself (`DeleteMarker`).
+ */
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
   readonly details: Readonly<Record<string, string>>;
+  readonly marker: MarkerMet | undefined;
   constructor(
     code: StoreErrorCode,
     message: string,
-    options?: ErrorOptions & { details?: Record<string, string> },
+    options?: ErrorOptions & { details?: Record<string, string>; marker?: MarkerMet | undefined },
   ) {
     super(message, options);
     this.name = 'StoreError';
     this.code = code;
     this.details = options?.details ?? {};
+    this.marker = options?.marker;
   }
 }

@@ -1,7 +1,7 @@
 // How much there is: per master key, exact, from the index that lives in the objects' own commits; per bucket and
 // in all, counted from the records and kept for a while, because counting reads every one of them.
 
-import { afterEntry, bucketIdOfCurrent, bucketOfEntry, protectsRange, rangeOf } from './keys.ts';
+import { afterEntry, bucketIdOfObject, bucketOfEntry, protectsRange, rangeOf } from './keys.ts';
 import type { KvEntry, KvRange } from './kv.ts';
 import { decodeBucket, decodeObject, decodeSize } from './records.ts';
 import type { StoreContext } from './store-context.ts';
@@ -41,25 +41,33 @@ async function countAll(context: StoreContext): Promise<StoreTotals> {
   const byBucket = new Map<string, Count>();
   const byId = new Map<string, Count>();
   for await (const entry of listAll(context, rangeOf('bucket'))) {
-    const count = { objects: 0, bytes: 0 };
+    const count = createCount();
     byBucket.set(bucketOfEntry(entry), count);
     byId.set(decodeBucket(entry.value).id.toString('hex'), count);
   }
-  const all = { objects: 0, bytes: 0 };
-  for await (const entry of listAll(context, rangeOf('current'))) {
-    // A bucket that was made meanwhile is counted the next time.
-    const count = byId.get(bucketIdOfCurrent(entry).toString('hex'));
-    if (count === undefined) continue;
-    const { sizeBytes } = decodeObject(entry.value);
-    for (const each of [count, all]) {
-      each.objects += 1;
-      each.bytes += sizeBytes;
+  const all = createCount();
+  for (const table of ['current', 'marker', 'version'] as const) {
+    for await (const entry of listAll(context, rangeOf(table))) {
+      // A bucket that was made meanwhile is counted the next time.
+      const count = byId.get(bucketIdOfObject(entry).toString('hex'));
+      if (count === undefined) continue;
+      const { sizeBytes, version } = decodeObject(entry.value);
+      for (const each of [count, all]) {
+        if (table === 'current') each.objects += 1;
+        if (version?.isMarker) each.deleteMarkers += 1;
+        else each.versions += 1;
+        each.bytes += sizeBytes;
+      }
     }
   }
   return { buckets: byBucket.size, ...all, byBucket };
 }
 
-type Count = { objects: number; bytes: number };
+type Count = { objects: number; bytes: number; versions: number; deleteMarkers: number };
+
+function createCount(): Count {
+  return { objects: 0, bytes: 0, versions: 0, deleteMarkers: 0 };
+}
 
 /** Every entry of a range, page by page; other work gets its turn between pages. */
 export async function* listAll(

@@ -146,10 +146,6 @@ void describe('buckets', () => {
     for (const setting of ['policy', 'tagging', 'cors', 'lifecycle', 'website', 'replication']) {
       assert.equal(await at.outcome('DELETE', `/${bucket}?${setting}`), '204', setting);
     }
-    assert.equal(
-      await at.outcome('PUT', `/${bucket}?versioning`, { body: '<a/>' }),
-      '501 NotImplemented',
-    );
   });
 
   void test('an ACL gives its owner everything, and may be set to just that', async () => {

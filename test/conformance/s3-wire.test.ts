@@ -608,7 +608,7 @@ function withBody(
     openObject: async (target) => {
       const object = await store.openObject(target);
       const faked: OpenedObject = {
-        info: object.info,
+        ...object,
         unlock: () => faked,
         read: async () => make(object.info.sizeBytes),
       };
@@ -737,6 +737,7 @@ void describe('object data that fails', () => {
           const object = await store.openObject(target);
           const info = { ...object.info, sizeBytes: 1024 * mib };
           const faked: OpenedObject = {
+            ...object,
             info,
             unlock: () => faked,
             read: async () =>

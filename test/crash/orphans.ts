@@ -39,11 +39,13 @@ async function readNamed(kv: Kv): Promise<Named> {
     parts: new Set(),
     encrypted: 0,
   };
-  for await (const entry of listAll({ kv }, rangeOf('current'))) {
-    const record = decodeObject(entry.value);
-    if (record.envelope !== undefined) named.encrypted += 1;
-    if (record.data !== undefined) note(named, record.data);
-    if (record.partsId !== undefined) named.parts.add(record.partsId);
+  for (const table of ['current', 'marker', 'version'] as const) {
+    for await (const entry of listAll({ kv }, rangeOf(table))) {
+      const record = decodeObject(entry.value);
+      if (record.envelope !== undefined) named.encrypted += 1;
+      if (record.data !== undefined) note(named, record.data);
+      if (record.partsId !== undefined) named.parts.add(record.partsId);
+    }
   }
   for await (const entry of listAll({ kv }, rangeOf('parts'))) {
     for (const part of decodeParts(entry.value)) note(named, part);
@@ -72,6 +74,33 @@ function difference(what: string, a: ReadonlySet<string>, b: ReadonlySet<string>
   return [...a].filter((id) => !b.has(id)).map((id) => `${what}: ${id}`);
 }
 
+/** Compares what records name with what is stored, once all garbage is gone. Returns every difference. */
+export async function compareStored(kv: Kv, blobs: BlobStore): Promise<string[]> {
+  const named = await readNamed(kv);
+  const [inline, parts, blobEntries, files] = [
+    await idsOf(kv, 'inline'),
+    await idsOf(kv, 'parts'),
+    await idsOf(kv, 'blob'),
+    await blobFiles(blobs),
+  ];
+  let indexed = 0;
+  for await (const entry of listAll({ kv }, rangeOf('protects')))
+    indexed += entry.entryKey.length > 0 ? 1 : 0;
+  return [
+    ...difference('inline value that no record names', inline, named.inline),
+    ...difference('inline value missing', named.inline, inline),
+    ...difference('list of parts that no record names', parts, named.parts),
+    ...difference('list of parts missing', named.parts, parts),
+    ...difference('blob file that no record names', files, named.blobs),
+    ...difference('blob file missing', named.blobs, files),
+    ...difference('blob entry without a file', blobEntries, files),
+    ...difference('blob file without an entry', files, blobEntries),
+    ...(indexed === named.encrypted
+      ? []
+      : [`the index names ${indexed} objects, ${named.encrypted} are encrypted`]),
+  ];
+}
+
 /** Sweeps a stopped data directory and returns everything that is left over or missing. */
 export async function findLeftovers(dataDir: string, kms: Kms | undefined): Promise<string[]> {
   const engine = openLmdbKv(path.join(dataDir, 'meta'));
@@ -93,29 +122,7 @@ export async function findLeftovers(dataDir: string, kms: Kms | undefined): Prom
     aheadMs += 3 * 86_400_000;
     await store.sweep({ withOrphans: true });
     await store.close();
-    const named = await readNamed(kv);
-    const [inline, parts, blobEntries, files] = [
-      await idsOf(kv, 'inline'),
-      await idsOf(kv, 'parts'),
-      await idsOf(kv, 'blob'),
-      await blobFiles(blobs),
-    ];
-    let indexed = 0;
-    for await (const entry of listAll({ kv }, rangeOf('protects')))
-      indexed += entry.entryKey.length > 0 ? 1 : 0;
-    return [
-      ...difference('inline value that no record names', inline, named.inline),
-      ...difference('inline value missing', named.inline, inline),
-      ...difference('list of parts that no record names', parts, named.parts),
-      ...difference('list of parts missing', named.parts, parts),
-      ...difference('blob file that no record names', files, named.blobs),
-      ...difference('blob file missing', named.blobs, files),
-      ...difference('blob entry without a file', blobEntries, files),
-      ...difference('blob file without an entry', files, blobEntries),
-      ...(indexed === named.encrypted
-        ? []
-        : [`the index names ${indexed} objects, ${named.encrypted} are encrypted`]),
-    ];
+    return await compareStored(kv, blobs);
   } finally {
     await blobs.close();
     await engine.close();

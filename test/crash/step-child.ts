@@ -13,7 +13,7 @@ import { openBackend } from '../../src/store/backend.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import type { Kv } from '../../src/store/kv.ts';
 import { openObjectStore, type OpenedObjectStore } from '../../src/store/object-store.ts';
-import type { ObjectAttributes, PartInfo } from '../../src/store/types.ts';
+import type { ObjectAttributes, PartInfo, Versioning } from '../../src/store/types.ts';
 
 export const stepBucket = 'steps';
 const mib = 1024 * 1024;
@@ -34,8 +34,13 @@ export type StepOperation = {
   readonly key: string;
   /** What the object is afterwards; undefined: gone. */
   readonly after: { readonly label: string; readonly sizeBytes: number } | undefined;
+  /** The labels of all its versions afterwards, the newest first, `!` for a marker; undefined: not looked at. */
+  readonly versions?: readonly string[];
   readonly run: (store: OpenedObjectStore) => Promise<unknown>;
 };
+
+/** Version ids as the store made them, by label. */
+const ids = new Map<string, string>();
 
 function attributes(label: string): ObjectAttributes {
   return { headers: {}, userMetadata: { label }, tagging: '', storageClass: 'STANDARD' };
@@ -50,8 +55,8 @@ function put(
     name: `put ${of.label}`,
     key,
     after: of,
-    run: (store) =>
-      store.putObject({
+    run: async (store) => {
+      const info = await store.putObject({
         bucket: stepBucket,
         key,
         body: (async function* body() {
@@ -61,7 +66,9 @@ function put(
         attributes: attributes(of.label),
         encryption: { kind: of.isEncrypted ? 'sse-s3' : 'default' },
         owner: 'steps',
-      }),
+      });
+      ids.set(of.label, info.versionId);
+    },
   };
 }
 
@@ -96,10 +103,11 @@ function multipart(key: string, label: string): StepOperation {
           }),
         );
       }
-      return store.completeUpload({
+      const info = await store.completeUpload({
         ...ref,
         parts: parts.map((part) => ({ number: part.number, etag: part.etag })),
       });
+      ids.set(label, info.versionId);
     },
   };
 }
@@ -108,8 +116,58 @@ const remove = (key: string): StepOperation => ({
   name: `delete ${key}`,
   key,
   after: undefined,
-  run: (store) => store.deleteObject({ bucket: stepBucket, key }),
+  run: async (store) => {
+    const { versionId } = await store.deleteObject({ bucket: stepBucket, key });
+    if (versionId !== undefined) ids.set(`!${key}`, versionId);
+  },
 });
+
+type After = Required<Pick<StepOperation, 'after' | 'versions'>>;
+
+/** Deletes one version for good. */
+const removeVersion = (key: string, label: string, after: After): StepOperation => ({
+  name: `delete version ${label}`,
+  key,
+  ...after,
+  run: (store) =>
+    store.deleteObject({ bucket: stepBucket, key, versionId: ids.get(label) ?? 'unknown' }),
+});
+
+const setVersioning = (key: string, versioning: Versioning, after: After): StepOperation => ({
+  name: `versioning ${versioning}`,
+  key,
+  ...after,
+  run: (store) =>
+    store.updateBucketSettings(stepBucket, (settings) => ({ ...settings, versioning })),
+});
+
+const tag = (key: string, after: After): StepOperation => ({
+  name: `tag ${key}`,
+  key,
+  ...after,
+  run: (store) => store.putTagging({ bucket: stepBucket, key }, 'a=1'),
+});
+
+const e1 = { label: 'e1', sizeBytes: 100 };
+const e2 = { label: 'e2', sizeBytes: 2 * mib };
+const e3 = { label: 'e3', sizeBytes: 5 * mib + 1000 };
+const e4 = { label: 'e4', sizeBytes: mib };
+
+/** One object through everything that versions can go through. */
+const versionedOperations: readonly StepOperation[] = [
+  { ...put('e', { ...e1, isEncrypted: true }), versions: ['e1'] },
+  setVersioning('e', 'Enabled', { after: e1, versions: ['e1'] }),
+  { ...put('e', { ...e2, isEncrypted: true }), versions: ['e2', 'e1'] },
+  { ...multipart('e', 'e3'), versions: ['e3', 'e2', 'e1'] },
+  { ...remove('e'), versions: ['!', 'e3', 'e2', 'e1'] },
+  removeVersion('e', '!e', { after: e3, versions: ['e3', 'e2', 'e1'] }),
+  removeVersion('e', 'e3', { after: e2, versions: ['e2', 'e1'] }),
+  setVersioning('e', 'Suspended', { after: e2, versions: ['e2', 'e1'] }),
+  { ...put('e', { ...e4, isEncrypted: false }), versions: ['e4', 'e2'] },
+  tag('e', { after: e4, versions: ['e4', 'e2'] }),
+  { ...remove('e'), versions: ['!', 'e2'] },
+  removeVersion('e', '!e', { after: e2, versions: ['e2'] }),
+];
 
 /** Small and large, plain and encrypted, replaced by each other, made of parts, deleted. */
 export const stepOperations: readonly StepOperation[] = [
@@ -123,6 +181,7 @@ export const stepOperations: readonly StepOperation[] = [
   remove('a'),
   put('d', { label: 'd1', sizeBytes: mib, isEncrypted: true }),
   remove('d'),
+  ...versionedOperations,
 ];
 
 /** Counts durable steps and ends the process at the chosen one, before or after it. */

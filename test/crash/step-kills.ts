@@ -9,13 +9,20 @@ import { silentLog } from '../../src/base/log.ts';
 import { openFileBlobStore } from '../../src/blob/files.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import { openBackend } from '../../src/store/backend.ts';
-import { openObjectStore } from '../../src/store/object-store.ts';
-import { StoreError } from '../../src/store/types.ts';
+import { type OpenedObjectStore, openObjectStore } from '../../src/store/object-store.ts';
+import { type ListVersionsPage, StoreError } from '../../src/store/types.ts';
 import { ExpectedStates, type ObjectState, stateOf } from './expected-state.ts';
 import { findLeftovers } from './orphans.ts';
 import { stepBucket, stepBytes, stepKms, stepOperations } from './step-child.ts';
 
-const stepsMax = 400;
+const stepsMax = 800;
+
+/** The name under which the versions of a key are expected and found. */
+const versionsOf = (key: string): string => `versions of ${key}`;
+
+function stateOfVersions(labels: readonly string[]): ObjectState {
+  return stateOf(Buffer.from(labels.join(' ')), labels.join(' '), '');
+}
 
 /** What the child said it did, as expectations. Parts make ETags of their own, so those are not compared here. */
 function expectationsOf(stdout: string): ExpectedStates {
@@ -32,8 +39,12 @@ function expectationsOf(stdout: string): ExpectedStates {
             operation.after.label,
             '',
           );
-    if (word === 'begin') states.begin(operation.key, after);
-    else states.acknowledge(operation.key);
+    const { key, versions } = operation;
+    if (word === 'begin') states.begin(key, after);
+    else states.acknowledge(key);
+    if (versions === undefined) continue;
+    if (word === 'begin') states.begin(versionsOf(key), stateOfVersions(versions));
+    else states.acknowledge(versionsOf(key));
   }
   return states;
 }
@@ -53,24 +64,9 @@ async function readStates(dir: string, keys: readonly string[]): Promise<Map<str
       settings: { isAutoEncrypting: false },
     });
     for (const key of keys) {
-      try {
-        const opened = await store.openObject({ bucket: stepBucket, key });
-        const body = await opened.read();
-        const hash = createHash('md5');
-        if (body instanceof Uint8Array) hash.update(body);
-        else for await (const chunk of body) hash.update(chunk);
-        const label = opened.info.attributes.userMetadata['label'] ?? '';
-        found.set(key, {
-          md5: hash.digest('hex'),
-          etag: '',
-          sizeBytes: opened.info.sizeBytes,
-          label,
-        });
-      } catch (error) {
-        if (!(error instanceof StoreError) || !['NoSuchKey', 'NoSuchBucket'].includes(error.code))
-          throw error;
-        found.set(key, undefined);
-      }
+      const isList = key === versionsOf('e');
+      const state = isList ? readVersions(store, 'e') : readVersion(store, { key });
+      found.set(key, await state);
     }
     await store.close();
   } finally {
@@ -78,6 +74,49 @@ async function readStates(dir: string, keys: readonly string[]): Promise<Map<str
     await engine.close();
   }
   return found;
+}
+
+async function readVersion(
+  store: OpenedObjectStore,
+  ref: { readonly key: string; readonly versionId?: string },
+): Promise<ObjectState> {
+  try {
+    const opened = await store.openObject({ bucket: stepBucket, ...ref });
+    const body = await opened.read();
+    const hash = createHash('md5');
+    if (body instanceof Uint8Array) hash.update(body);
+    else for await (const chunk of body) hash.update(chunk);
+    const label = opened.info.attributes.userMetadata['label'] ?? '';
+    return { md5: hash.digest('hex'), etag: '', sizeBytes: opened.info.sizeBytes, label };
+  } catch (error) {
+    if (!(error instanceof StoreError) || !['NoSuchKey', 'NoSuchBucket'].includes(error.code))
+      throw error;
+    return undefined;
+  }
+}
+
+/** The labels of all versions; a version whose bytes are not those of its label shows as damaged. */
+async function readVersions(store: OpenedObjectStore, key: string): Promise<ObjectState> {
+  const query = { bucket: stepBucket, prefix: key, delimiter: '', keyMarker: '' };
+  let page: ListVersionsPage;
+  try {
+    page = await store.listVersions({ ...query, versionMarker: '', limit: 1000 });
+  } catch (error) {
+    if (error instanceof StoreError && error.code === 'NoSuchBucket') return undefined;
+    throw error;
+  }
+  if (page.versions.length === 0) return undefined;
+  const labels: string[] = [];
+  for (const { info, isMarker } of page.versions) {
+    const state = isMarker
+      ? undefined
+      : await readVersion(store, { key, versionId: info.versionId });
+    const label = state?.label ?? '!';
+    const md5 = createHash('md5').update(stepBytes(label, state?.sizeBytes ?? 0));
+    const isWhole = state === undefined || md5.digest('hex') === state.md5;
+    labels.push(isWhole ? label : `damaged ${label}`);
+  }
+  return stateOfVersions(labels);
 }
 
 /** Returns what was violated; empty when all is well. */

@@ -153,6 +153,35 @@ async function administration({ mc, pair }: At): Promise<void> {
   assert.equal((await mc(['cat', 't/plain/lines'])).stdout, 'first\nsecond\nthird\n');
 }
 
+/** Versions of one object: listed, read, removed and brought back by their ids. */
+async function versions({ mc }: At): Promise<void> {
+  const state = async () => documents(await mc(['version', 'info', '--json', 't/versions']))[0];
+  const listed = async () =>
+    documents(await mc(['ls', '--versions', '--json', 't/versions/a'])).map((item) =>
+      String(item['versionId']),
+    );
+  await mc(['mb', 't/versions']);
+  assert.match((await mc(['version', 'info', 't/versions'])).stdout, /un-versioned/);
+  await mc(['version', 'enable', 't/versions']);
+  assert.deepEqual((await state())?.['versioning'], { status: 'Enabled', MFADelete: '' });
+  await mc(['pipe', 't/versions/a'], { input: 'one' });
+  await mc(['pipe', 't/versions/a'], { input: 'two' });
+  const [two = '', one = ''] = await listed();
+  assert.equal((await mc(['cat', '--version-id', one, 't/versions/a'])).stdout, 'one');
+  await mc(['rm', 't/versions/a']);
+  assert.equal((await mc(['ls', 't/versions'])).stdout, '');
+  const [marker = '', ...before] = await listed();
+  assert.deepEqual(before, [two, one]);
+  await mc(['rm', '--version-id', marker, 't/versions/a']);
+  assert.equal((await mc(['cat', 't/versions/a'])).stdout, 'two');
+  await mc(['version', 'suspend', 't/versions']);
+  await mc(['pipe', 't/versions/a'], { input: 'three' });
+  assert.deepEqual(await listed(), ['null', two, one]);
+  await mc(['rm', '--versions', '--recursive', '--force', 't/versions/']);
+  assert.deepEqual(await listed(), []);
+  await mc(['rb', 't/versions']);
+}
+
 async function removal({ mc }: At): Promise<void> {
   await mc(['rm', 't/plain/copied']);
   await mc(['stat', 't/plain/copied'], { exitCode: 1 });
@@ -171,6 +200,7 @@ export const chapters: readonly {
   { name: 'buckets and objects of 0 B to 70 MiB', run: bucketsAndObjects },
   { name: 'listing, finding, mirroring, moving', run: listing },
   { name: 'encryption of a bucket', run: encryption },
+  { name: 'versions', run: versions },
   { name: 'keys, information, restart', run: administration },
   { name: 'removal', run: removal },
 ];

@@ -2,7 +2,7 @@
 // shows itself as one server with one drive in one set, which is what clients can draw.
 
 import type { Kms } from '../../sse/kms.ts';
-import type { StoreTotals, Usage } from '../../store/types.ts';
+import type { BucketUsage, StoreTotals } from '../../store/types.ts';
 import type {
   BucketUsageAnswer,
   DataUsageAnswer,
@@ -22,6 +22,8 @@ export const showInfo: AdminHandler = async (call) => {
     buckets: 0,
     objects: 0,
     bytes: 0,
+    versions: 0,
+    deleteMarkers: 0,
     byBucket: new Map(),
   };
   const drive = describeDrive(facts);
@@ -33,8 +35,8 @@ export const showInfo: AdminHandler = async (call) => {
     deploymentID: facts.deploymentId,
     buckets: { count: totals.buckets },
     objects: { count: totals.objects },
-    versions: { count: totals.objects },
-    deletemarkers: { count: 0 },
+    versions: { count: totals.versions },
+    deletemarkers: { count: totals.deleteMarkers },
     usage: { size: totals.bytes },
     services: { kms: {}, kmsStatus: await describeKms(parts.kms), ldap: {} },
     backend: {
@@ -59,8 +61,8 @@ export const showDataUsage: AdminHandler = async ({ parts }) => {
   const usage: DataUsageAnswer = {
     lastUpdate: new Date(parts.now()).toISOString(),
     objectsCount: totals.objects,
-    versionsCount: totals.objects,
-    deleteMarkersCount: 0,
+    versionsCount: totals.versions,
+    deleteMarkersCount: totals.deleteMarkers,
     objectsTotalSize: totals.bytes,
     bucketsCount: totals.buckets,
     bucketsUsageInfo: Object.fromEntries(
@@ -76,8 +78,14 @@ export const showDataUsage: AdminHandler = async ({ parts }) => {
   return { json: usage };
 };
 
-function describeUsage({ objects, bytes }: Usage): BucketUsageAnswer {
-  return { size: bytes, objectsCount: objects, versionsCount: objects, deleteMarkersCount: 0 };
+function describeUsage(usage: BucketUsage): BucketUsageAnswer {
+  const { objects, bytes, versions, deleteMarkers } = usage;
+  return {
+    size: bytes,
+    objectsCount: objects,
+    versionsCount: versions,
+    deleteMarkersCount: deleteMarkers,
+  };
 }
 
 async function describeKms(kms: Kms | undefined): Promise<{ status: string; endpoint: string }[]> {
@@ -142,8 +150,8 @@ function describePool(drive: DriveAnswer, totals: StoreTotals): PoolAnswer {
     rawCapacity: drive.totalspace,
     usage: totals.bytes,
     objectsCount: totals.objects,
-    versionsCount: totals.objects,
-    deleteMarkersCount: 0,
+    versionsCount: totals.versions,
+    deleteMarkersCount: totals.deleteMarkers,
     healDisks: 0,
   };
 }

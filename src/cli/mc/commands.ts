@@ -105,6 +105,36 @@ const encryptCommands: readonly CommandSpec[] = [
   },
 ];
 
+const versionCommands: readonly CommandSpec[] = [
+  {
+    name: 'enable',
+    summary: 'keep every version of the objects of a bucket',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [],
+    load: async () => (await import('./commands/version.ts')).runVersionEnable,
+  },
+  {
+    name: 'suspend',
+    summary: 'keep no further versions',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [],
+    load: async () => (await import('./commands/version.ts')).runVersionSuspend,
+  },
+  {
+    name: 'info',
+    summary: 'show whether versions are kept',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [],
+    load: async () => (await import('./commands/version.ts')).runVersionInfo,
+  },
+];
+
 /** Every command, in the order of the help. */
 export const commands: readonly CommandSpec[] = [
   { name: 'alias', summary: 'manage servers and their keys', commands: aliasCommands },
@@ -381,11 +411,12 @@ export const commands: readonly CommandSpec[] = [
     ],
     load: async () => (await import('./commands/tree.ts')).runTree,
   },
+  { name: 'version', summary: 'manage the versioning of buckets', commands: versionCommands },
 ];
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'anonymous batch cors event idp ilm legalhold license od quota replicate retention share sql support tag undo update version watch user group policy accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'anonymous batch cors event idp ilm legalhold license od quota replicate retention share sql support tag undo update watch user group policy accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );

@@ -26,6 +26,7 @@ import { type Reply, type ReplyHeaders, type S3Call, type S3Headers, xmlReply } 
 import { parseChecksumAlgorithm } from '../checksum-headers.ts';
 import { writeConditions } from '../conditions.ts';
 import {
+  addCopySourceVersion,
   type CopySource,
   checkCopySize,
   openCopySource,
@@ -35,6 +36,7 @@ import {
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
 import { copyResultXml } from '../results.ts';
+import { addVersionOfWrite } from '../versions.ts';
 
 /** How often a copy onto itself begins anew because the object was written meanwhile. */
 const relabelAttemptsMax = 50;
@@ -44,19 +46,23 @@ export async function copyObject(call: S3Call): Promise<Reply> {
   const { headers, target, store } = call;
   const source = parseCopySource(headers['x-amz-copy-source'] ?? '');
   const plan = planCopy(call, source);
-  const bucket = await store.getBucket(target.bucket);
   for (let attempt = 0; attempt < relabelAttemptsMax; attempt += 1) {
+    const bucket = await store.getBucket(target.bucket);
     const { object, found } = await openCopySource(call, source);
     const { info } = object;
     const attributes = mergeAttributes(headers, info, plan);
-    if (plan.isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
-    if (!plan.isOntoItself || !staysInPlace(call, info, plan, bucket)) {
-      return copyReply(call, await copyBytes(call, plan, object, attributes));
+    // Naming a version is a change where there are versions: it becomes the current one.
+    const isOntoItself =
+      plan.isOntoItself && (source.versionId === undefined || !object.isVersioned);
+    if (isOntoItself) refuseCopyWithoutChange(headers, info, plan, bucket);
+    if (!isOntoItself || !staysInPlace(call, info, plan, bucket)) {
+      return copyReply(call, await copyBytes(call, plan, object, attributes), object);
     }
     const relabelled = await relabel(store, found, attributes);
     if (relabelled === undefined) continue;
     const { checksum } = info;
-    return copyReply(call, { ...relabelled, ...(checksum === undefined ? {} : { checksum }) });
+    const shown = { ...relabelled, ...(checksum === undefined ? {} : { checksum }) };
+    return copyReply(call, shown, object);
   }
   throw new S3Error('ConditionalRequestConflict');
 }
@@ -114,9 +120,8 @@ function planCopy(call: S3Call, source: CopySource): CopyPlan {
   const { headers, target } = call;
   refuseUnservedWriteHeaders(headers);
   storageClassOf(headers);
-  const isCurrent = source.versionId === undefined || source.versionId === 'null';
   return {
-    isOntoItself: source.bucket === target.bucket && source.key === target.key && isCurrent,
+    isOntoItself: source.bucket === target.bucket && source.key === target.key,
     replacesMetadata: isReplace(headers, 'x-amz-metadata-directive'),
     replacesTags: isReplace(headers, 'x-amz-tagging-directive'),
     encryption: encryptionOfWrite(call, { isCopy: true }),
@@ -175,6 +180,8 @@ function refuseCopyWithoutChange(
 function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: BucketInfo): boolean {
   const { headers } = call;
   if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
+  // With versions every copy is one of its own.
+  if (bucket.settings.versioning !== undefined) return false;
   if (plan.checksumAlgorithm !== undefined) return false;
   const wanted = settleRequest(plan.encryption, {
     settings: bucket.settings,
@@ -204,8 +211,10 @@ function checksumOfCopy(
   return type === 'FULL_OBJECT' ? { algorithm, expected: value } : { algorithm };
 }
 
-function copyReply(call: S3Call, info: ObjectInfo): Reply {
+function copyReply(call: S3Call, info: ObjectInfo, source: OpenedObject): Reply {
   const headers: ReplyHeaders = [];
+  addVersionOfWrite(headers, info);
+  addCopySourceVersion(headers, source);
   addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return xmlReply('CopyObjectResult', copyResultXml(info), headers);
 }

@@ -1,11 +1,12 @@
 // DeleteObjects: up to a thousand keys in one request, each with its own result.
 
 import { findChild, findChildText, listChildren, parseXml, xmlElement } from '../../base/xml.ts';
-import type { ObjectStore } from '../../store/types.ts';
+import type { ListVersionsPage, ObjectStore } from '../../store/types.ts';
 import { type Reply, type S3Call, xmlReply } from '../call.ts';
-import { unquoteEtag } from '../conditions.ts';
+import { parseDeleteConditions } from '../conditions.ts';
 import { S3Error, toS3Error } from '../errors.ts';
 import { permissionsOfDeletion } from '../permissions.ts';
+import { checkVersionId } from '../versions.ts';
 
 const bodyBytesMax = 2 * 1024 * 1024;
 const objectsMax = 1000;
@@ -16,26 +17,23 @@ type Target = {
   readonly key: string;
   readonly versionId: string | undefined;
   readonly etag: string | undefined;
-  /** Names a condition that would not be checked. */
-  readonly hasOtherCondition: boolean;
+  readonly modified: string | undefined;
+  readonly size: string | undefined;
 };
 
 /** POST ?delete. */
 export async function deleteObjects(call: S3Call): Promise<Reply> {
   const document = await call.readDocument({ maxBytes: bodyBytesMax, isDigestRequired: true });
   const root = parseXml(document, { maxBytes: bodyBytesMax });
-  const targets = listChildren(root, 'Object').map((object): Target => {
-    const key = findChild(object, 'Key')?.text ?? '';
-    const etag = findChildText(object, 'ETag');
-    return {
-      key,
+  const targets = listChildren(root, 'Object').map(
+    (object): Target => ({
+      key: findChild(object, 'Key')?.text ?? '',
       versionId: findChildText(object, 'VersionId') || undefined,
-      etag: etag === undefined ? undefined : unquoteEtag(etag),
-      hasOtherCondition:
-        findChild(object, 'LastModifiedTime') !== undefined ||
-        findChild(object, 'Size') !== undefined,
-    };
-  });
+      etag: findChildText(object, 'ETag'),
+      modified: findChildText(object, 'LastModifiedTime'),
+      size: findChildText(object, 'Size'),
+    }),
+  );
   if (root.name !== 'Delete' || targets.length === 0 || targets.length > objectsMax) {
     throw new S3Error('MalformedXML');
   }
@@ -46,20 +44,31 @@ export async function deleteObjects(call: S3Call): Promise<Reply> {
   return xmlReply('DeleteResult', shown.join(''));
 }
 
-/** Deletes the key and everything below it. */
+/** Deletes the key and everything below it: every version, where there are versions. */
 export async function deletePrefix(store: ObjectStore, bucket: string, key: string): Promise<void> {
-  if (key !== '' && !key.endsWith('/')) await store.deleteObject({ bucket, key });
   const prefix = key === '' || key.endsWith('/') ? key : `${key}/`;
-  for (;;) {
-    const page = await store.listObjects({
-      bucket,
-      prefix,
-      delimiter: '',
-      after: '',
-      limit: objectsMax,
-    });
-    await mapParallel(page.objects, (object) => store.deleteObject({ bucket, key: object.key }));
-    if (!page.isTruncated) return;
+  if (prefix !== key) await deleteListed(store, { bucket, prefix: key }, (found) => found === key);
+  await deleteListed(store, { bucket, prefix }, () => true);
+}
+
+/** Deletes the versions below a prefix as long as their names are wanted; what sorts behind those is not. */
+async function deleteListed(
+  store: ObjectStore,
+  place: { readonly bucket: string; readonly prefix: string },
+  isWanted: (key: string) => boolean,
+): Promise<void> {
+  const { bucket } = place;
+  const isVersioned = (await store.getBucket(bucket)).settings.versioning !== undefined;
+  let marker: ListVersionsPage['next'] = { key: '', versionMarker: '' };
+  while (marker) {
+    const { key: keyMarker, versionMarker } = marker;
+    const query = { ...place, delimiter: '', limit: objectsMax, keyMarker, versionMarker };
+    const page: ListVersionsPage = await store.listVersions(query);
+    const wanted = page.versions.filter(({ info }) => isWanted(info.key));
+    await mapParallel(wanted, ({ info: { key, versionId } }) =>
+      store.deleteObject({ bucket, key, ...(isVersioned ? { versionId } : {}) }),
+    );
+    marker = wanted.length === page.versions.length ? page.next : undefined;
   }
 }
 
@@ -77,24 +86,26 @@ export async function mapParallel<Item, Result>(
 }
 
 async function deleteOne(call: S3Call, target: Target): Promise<string> {
-  const { key, versionId, etag } = target;
+  const { key, versionId } = target;
   const version = versionId === undefined ? '' : xmlElement('VersionId', versionId);
   try {
-    if (target.hasOtherCondition) {
-      throw new S3Error('NotImplemented', 'Only ETag is served as a condition of a deletion');
-    }
     if (key === '' || Buffer.byteLength(key) > 1024) throw new S3Error('KeyTooLongError');
     const { bucket } = call.target;
     if (!(await call.isAllowed(permissionsOfDeletion({ bucket, key, versionId }, call.headers)))) {
       throw new S3Error('AccessDenied');
     }
-    await call.store.deleteObject({
+    const outcome = await call.store.deleteObject({
       bucket,
       key,
-      ...(versionId === undefined ? {} : { versionId }),
-      ...(etag === undefined ? {} : { ifMatch: etag }),
+      owner: call.accessKey,
+      ...(versionId === undefined ? {} : { versionId: checkVersionId(versionId) }),
+      ...parseDeleteConditions(target, { modified: 'LastModifiedTime', size: 'Size' }),
     });
-    return `<Deleted>${xmlElement('Key', key)}${version}</Deleted>`;
+    const marker = outcome.isMarker
+      ? xmlElement('DeleteMarker', true) +
+        xmlElement('DeleteMarkerVersionId', outcome.versionId ?? '')
+      : '';
+    return `<Deleted>${xmlElement('Key', key)}${version}${marker}</Deleted>`;
   } catch (error) {
     const { code, message } = toS3Error(error);
     return `<Error>${xmlElement('Key', key)}${version}${xmlElement('Code', code)}${xmlElement('Message', message)}</Error>`;

@@ -2,12 +2,12 @@
 
 import { xmlElement } from '../../base/xml.ts';
 import type { ObjectInfo } from '../../store/types.ts';
-import { type Reply, type S3Call, xmlReply } from '../call.ts';
+import { type Reply, type ReplyHeaders, type S3Call, xmlReply } from '../call.ts';
 import { refuseEncryptionOfRead } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
 import { httpDate } from '../object-headers.ts';
 import { checksumXml } from '../results.ts';
-import { targetVersion } from '../versions.ts';
+import { addVersionOfRead, targetVersion } from '../versions.ts';
 
 const known = ['ETag', 'Checksum', 'ObjectParts', 'StorageClass', 'ObjectSize'] as const;
 type Attribute = (typeof known)[number];
@@ -20,7 +20,8 @@ export async function getObjectAttributes(call: S3Call): Promise<Reply> {
   refuseEncryptionOfRead(call.headers);
   const { bucket, key } = call.target;
   const found = await call.store.openObject({ bucket, key, ...targetVersion(call) });
-  const { info } = found.unlock(call.customerKeys.ofObject()?.clientKey);
+  const object = found.unlock(call.customerKeys.ofObject()?.clientKey);
+  const { info } = object;
   let inner = '';
   if (wanted.has('ETag')) inner += xmlElement('ETag', info.etag);
   if (wanted.has('Checksum') && info.checksum !== undefined) {
@@ -32,10 +33,9 @@ export async function getObjectAttributes(call: S3Call): Promise<Reply> {
   if (wanted.has('ObjectParts')) inner += partsXml(info, Math.min(maxParts, 1000), marker);
   if (wanted.has('StorageClass')) inner += xmlElement('StorageClass', info.attributes.storageClass);
   if (wanted.has('ObjectSize')) inner += xmlElement('ObjectSize', info.sizeBytes);
-  return xmlReply('GetObjectAttributesResponse', inner, [
-    'last-modified',
-    httpDate(info.modifiedMs),
-  ]);
+  const headers: ReplyHeaders = ['last-modified', httpDate(info.modifiedMs)];
+  addVersionOfRead(headers, object);
+  return xmlReply('GetObjectAttributesResponse', inner, headers);
 }
 
 function parseWanted(header: string | undefined): ReadonlySet<Attribute> {

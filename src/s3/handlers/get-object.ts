@@ -13,7 +13,7 @@ import {
   objectHeaders,
 } from '../object-headers.ts';
 import { parsePartNumber, parseRange, partRange } from '../ranges.ts';
-import { targetVersion } from '../versions.ts';
+import { addVersionOfRead, targetVersion } from '../versions.ts';
 
 /** GET of an object: 200, 206, 304 or an error. */
 export async function getObject(call: S3Call): Promise<Reply> {
@@ -24,9 +24,9 @@ export async function getObject(call: S3Call): Promise<Reply> {
   const object = unlock(call, found, partNumber);
   const { info } = object;
   const outcome = evaluateConditions(call.headers, info);
-  if (outcome !== 'pass') return conditionReply(outcome, info);
+  if (outcome !== 'pass') return conditionReply(outcome, object);
   const range = selectRange(call, info, partNumber);
-  const reply = describe(call, info, { range, partNumber });
+  const reply = describe(call, object, { range, partNumber });
   // Each chunk is sent before the next is asked for.
   const body = await object.read(range, { isTransient: true });
   return { ...reply, body };
@@ -37,10 +37,11 @@ export async function headObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
   const found = await call.store.openObject({ bucket, key, ...targetVersion(call) });
-  const { info } = unlock(call, found, partNumber);
+  const object = unlock(call, found, partNumber);
+  const { info } = object;
   const outcome = evaluateConditions(call.headers, info);
-  if (outcome !== 'pass') return conditionReply(outcome, info);
-  return describe(call, info, { range: selectRange(call, info, partNumber), partNumber });
+  if (outcome !== 'pass') return conditionReply(outcome, object);
+  return describe(call, object, { range: selectRange(call, info, partNumber), partNumber });
 }
 
 function checkParameters(call: S3Call): number | undefined {
@@ -76,9 +77,11 @@ function unlock(call: S3Call, object: OpenedObject, partNumber: number | undefin
   return object.unlock(call.customerKeys.ofObject()?.clientKey);
 }
 
-function conditionReply(outcome: 'not-modified' | 'failed', info: ObjectInfo): Reply {
+function conditionReply(outcome: 'not-modified' | 'failed', object: OpenedObject): Reply {
   if (outcome === 'failed') throw new S3Error('PreconditionFailed');
-  return { status: 304, headers: notModifiedHeaders(info) };
+  const headers = notModifiedHeaders(object.info);
+  addVersionOfRead(headers, object);
+  return { status: 304, headers };
 }
 
 function selectRange(
@@ -93,10 +96,12 @@ function selectRange(
 
 function describe(
   call: S3Call,
-  info: ObjectInfo,
+  object: OpenedObject,
   selection: { readonly range: ByteRange | undefined; readonly partNumber: number | undefined },
 ): Reply {
+  const { info } = object;
   const headers = objectHeaders(call, info);
+  addVersionOfRead(headers, object);
   const { range, partNumber } = selection;
   if (call.headers['x-amz-checksum-mode']?.toUpperCase() === 'ENABLED') {
     addRequestedChecksum(headers, info, selection);

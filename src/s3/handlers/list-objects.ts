@@ -1,4 +1,4 @@
-// ListObjects v1 and v2, and ListObjectVersions. Text is built by concatenation: a page is up to a
+// ListObjects v1 and v2. Text is built by concatenation: a page is up to a
 // thousand records and this is the hot path of every sync tool.
 
 import { escapeXml, xmlElement } from '../../base/xml.ts';
@@ -64,45 +64,8 @@ export async function listObjectsV2(call: S3Call): Promise<Reply> {
   return xmlReply('ListBucketResult', inner);
 }
 
-/** GET ?versions. Without versioning every object is its own latest version, with the id `null`. */
-export async function listObjectVersions(call: S3Call): Promise<Reply> {
-  const query = readQuery(call);
-  const keyMarker = queryOf(call, 'key-marker') ?? '';
-  const versionMarker = queryOf(call, 'version-id-marker') ?? '';
-  if (versionMarker !== '' && keyMarker === '') {
-    throw invalidArgument(
-      'version-id-marker',
-      versionMarker,
-      'A version-id marker cannot be specified without a key marker.',
-    );
-  }
-  const page = await findPage(call, query, keyMarker);
-  const { encode } = query;
-  const next = page.isTruncated
-    ? xmlElement('NextKeyMarker', encode(page.next ?? '')) +
-      xmlElement('NextVersionIdMarker', 'null')
-    : '';
-  const owner = ownerXml('Owner', call.environment.owner);
-  let versions = '';
-  for (const object of page.objects) {
-    versions += `<Version>${entryXml(object, encode)}<VersionId>null</VersionId><IsLatest>true</IsLatest>${owner}</Version>`;
-  }
-  const inner =
-    xmlElement('Name', call.target.bucket) +
-    xmlElement('Prefix', encode(query.prefix)) +
-    xmlElement('KeyMarker', encode(keyMarker)) +
-    xmlElement('VersionIdMarker', versionMarker) +
-    next +
-    xmlElement('MaxKeys', query.limit) +
-    optionalText('Delimiter', query.delimiter, encode) +
-    query.encodingXml +
-    xmlElement('IsTruncated', page.isTruncated) +
-    versions +
-    prefixesXml(page, encode);
-  return xmlReply('ListVersionsResult', inner);
-}
-
-type Query = {
+/** What all listings of a bucket are asked with. */
+export type ListQuery = {
   readonly prefix: string;
   readonly delimiter: string;
   readonly limit: number;
@@ -110,7 +73,8 @@ type Query = {
   readonly encodingXml: string;
 };
 
-function readQuery(call: S3Call): Query {
+/** Reads and checks the parameters that all listings of a bucket have. */
+export function readQuery(call: S3Call): ListQuery {
   return {
     prefix: queryOf(call, 'prefix') ?? '',
     delimiter: queryOf(call, 'delimiter') ?? '',
@@ -120,7 +84,7 @@ function readQuery(call: S3Call): Query {
 }
 
 /** A page of no keys is empty and not truncated, whatever the bucket holds; the bucket must exist. */
-async function findPage(call: S3Call, query: Query, after: string): Promise<ListObjectsPage> {
+async function findPage(call: S3Call, query: ListQuery, after: string): Promise<ListObjectsPage> {
   const { bucket } = call.target;
   if (query.limit === 0) {
     await call.store.getBucket(bucket);
@@ -173,7 +137,8 @@ function titleCase(name: string): string {
 let lastTimeMs = Number.NaN;
 let lastTime = '';
 
-function entryXml(object: ObjectInfo, encode: EncodeText): string {
+/** The elements that describe one object in a listing. */
+export function entryXml(object: ObjectInfo, encode: EncodeText): string {
   if (object.modifiedMs !== lastTimeMs) {
     lastTimeMs = object.modifiedMs;
     lastTime = xmlTime(object.modifiedMs);
@@ -186,7 +151,11 @@ function entryXml(object: ObjectInfo, encode: EncodeText): string {
   return `<Key>${escapeXml(encode(object.key))}</Key><LastModified>${lastTime}</LastModified><ETag>&quot;${object.etag}&quot;</ETag><Size>${object.sizeBytes}</Size>${checksumXml}<StorageClass>${object.attributes.storageClass}</StorageClass>`;
 }
 
-function prefixesXml(page: ListObjectsPage, encode: EncodeText): string {
+/** The `CommonPrefixes` of a page. */
+export function prefixesXml(
+  page: { readonly commonPrefixes: readonly string[] },
+  encode: EncodeText,
+): string {
   let xml = '';
   for (const prefix of page.commonPrefixes) {
     xml += `<CommonPrefixes><Prefix>${escapeXml(encode(prefix))}</Prefix></CommonPrefixes>`;

@@ -29,7 +29,13 @@ import {
 } from '../call.ts';
 import { declaredChecksum, parseChecksumType, statedChecksum } from '../checksum-headers.ts';
 import { unquoteEtag, writeConditions } from '../conditions.ts';
-import { checkCopySize, openCopySource, parseCopySource, withBody } from '../copy-source.ts';
+import {
+  addCopySourceVersion,
+  checkCopySize,
+  openCopySource,
+  parseCopySource,
+  withBody,
+} from '../copy-source.ts';
 import {
   addEncryptionHeaders,
   asksForEncryption,
@@ -40,6 +46,7 @@ import {
 import { invalidArgument, S3Error } from '../errors.ts';
 import { parseCopyRange, parsePartNumber } from '../ranges.ts';
 import { checksumXml, copyResultXml } from '../results.ts';
+import { addVersionOfWrite } from '../versions.ts';
 
 /** Ten thousand parts with a checksum each, and room for white space. */
 const completionBytesMax = 4 * 1024 * 1024;
@@ -112,6 +119,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Reply> {
   );
   const headers: ReplyHeaders = [];
   addEncryptionHeaders(headers, upload.encryption, { call, hasContext: false });
+  addCopySourceVersion(headers, object);
   const { etag, modifiedMs, checksum } = part;
   const inner = copyResultXml({ etag, modifiedMs }) + checksumXml(checksum);
   return xmlReply('CopyPartResult', inner, headers);
@@ -143,6 +151,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   if (asksForEncryption(headers)) await refuseCompletionOfPlainUpload(call, ref);
   const info = await call.store.completeUpload(input);
   const replyHeaders: ReplyHeaders = [];
+  addVersionOfWrite(replyHeaders, info);
   addEncryptionHeaders(replyHeaders, info.encryption, { call, hasContext: false });
   const path = encodeURIComponent(target.key).replaceAll('%2F', '/');
   const inner =

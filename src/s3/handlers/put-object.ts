@@ -1,17 +1,13 @@
 // PutObject and DeleteObject.
 
 import type { ObjectInfo } from '../../store/types.ts';
-import {
-  attributesOf,
-  refuseUnservedDeleteHeaders,
-  refuseUnservedWriteHeaders,
-} from '../attributes.ts';
+import { attributesOf, refuseUnservedWriteHeaders } from '../attributes.ts';
 import { emptyReply, queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts';
-import { unquoteEtag, writeConditions } from '../conditions.ts';
+import { deleteConditions, hasDeleteConditions, writeConditions } from '../conditions.ts';
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument } from '../errors.ts';
 import { addChecksumHeaders } from '../object-headers.ts';
-import { targetVersion } from '../versions.ts';
+import { addVersionOfWrite, targetVersion } from '../versions.ts';
 import { deletePrefix } from './delete-objects.ts';
 
 /** PUT of an object. Answers only when the object is durable. */
@@ -44,38 +40,44 @@ export async function putObject(call: S3Call): Promise<Reply> {
 /** The headers that answer a write of a whole object. */
 export function writtenHeaders(call: S3Call, info: ObjectInfo): ReplyHeaders {
   const headers: ReplyHeaders = ['etag', `"${info.etag}"`];
+  addVersionOfWrite(headers, info);
   addChecksumHeaders(headers, info.checksum);
   addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return headers;
 }
 
-/** DELETE of an object; absent ones are deleted too. With `x-minio-force-delete`, of all below it. */
+/**
+ * DELETE of an object, absent ones too, or of one version. With `x-minio-force-delete`, of all below the name,
+ * every version of it.
+ */
 export async function deleteObject(call: S3Call): Promise<Reply> {
   const { bucket, key } = call.target;
-  refuseUnservedDeleteHeaders(call.headers);
   if (call.headers['x-minio-force-delete'] === 'true') {
     refuseNarrowing(call);
     await deletePrefix(call.store, bucket, key);
     return emptyReply(204);
   }
-  const ifMatch = call.headers['if-match'];
-  await call.store.deleteObject({
+  const { versionId, isMarker } = await call.store.deleteObject({
     bucket,
     key,
+    owner: call.accessKey,
     ...targetVersion(call),
-    ...(ifMatch === undefined ? {} : { ifMatch: unquoteEtag(ifMatch) }),
+    ...deleteConditions(call.headers),
   });
-  return emptyReply(204);
+  const headers: ReplyHeaders = [];
+  if (isMarker) headers.push('x-amz-delete-marker', 'true');
+  if (versionId !== undefined) headers.push('x-amz-version-id', versionId);
+  return emptyReply(204, headers);
 }
 
 /** What names one version cannot go with the deletion of all below a prefix. */
 function refuseNarrowing(call: S3Call): void {
-  const ifMatch = call.headers['if-match'];
+  const isConditional = hasDeleteConditions(call.headers);
   const versionId = queryOf(call, 'versionId');
-  if (ifMatch === undefined && versionId === undefined) return;
+  if (!isConditional && versionId === undefined) return;
   throw invalidArgument(
     'x-minio-force-delete',
     'true',
-    'x-minio-force-delete deletes everything below the name; it cannot be combined with If-Match or versionId.',
+    'x-minio-force-delete deletes everything below the name; it cannot be combined with conditions or versionId.',
   );
 }

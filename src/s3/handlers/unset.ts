@@ -3,7 +3,6 @@
 
 import { emptyReply, type Reply, type S3Call, type S3Handler, xmlReply } from '../call.ts';
 import { S3Error, type S3ErrorCode } from '../errors.ts';
-import { parseTagging, tagSetXml } from '../tags.ts';
 import { targetVersion } from '../versions.ts';
 
 /** A sub-resource of a bucket that is answered with an error code while it is not set. */
@@ -35,11 +34,4 @@ export function unsetObjectResource(code: S3ErrorCode, message?: string): S3Hand
     await call.store.openObject({ bucket, key, ...targetVersion(call) });
     throw new S3Error(code, message);
   };
-}
-
-/** GET ?tagging of an object. */
-export async function getObjectTagging(call: S3Call): Promise<Reply> {
-  const { bucket, key } = call.target;
-  const { info } = await call.store.openObject({ bucket, key, ...targetVersion(call) });
-  return xmlReply('Tagging', tagSetXml(parseTagging(info.attributes.tagging)));
 }

@@ -15,9 +15,9 @@ import {
   removeBucket,
 } from '../s3-objects.ts';
 import type { ObjectName } from '../s3-objects.ts';
-import { contentMd5 } from '../s3-client.ts';
 import type { S3Client } from '../s3-client.ts';
 import { listBuckets, listUploads, listVersions } from '../s3-list.ts';
+import { setVersioning } from '../s3-versioning.ts';
 import { noSse } from '../sse.ts';
 import { abortUpload } from '../upload.ts';
 
@@ -58,7 +58,7 @@ async function makeOne(context: McContext, target: S3Target): Promise<void> {
     const isOwn = reason.serverCode === 'BucketAlreadyOwnedByYou';
     if (!isOwn || !(flags.has('ignore-existing') || target.key !== '')) throw error;
   }
-  if (flags.has('with-versioning')) await enableVersioning(client, target.bucket);
+  if (flags.has('with-versioning')) await setVersioning(client, target.bucket, 'Enabled');
   if (target.key !== '') await makeFolder(client, target);
 }
 
@@ -71,20 +71,6 @@ async function makeFolder(client: S3Client, target: S3Target): Promise<void> {
     key,
     headers: { 'content-type': 'application/octet-stream', ...noSse.forWrite(target.text) },
     body: new Uint8Array(0),
-    statuses: [200],
-  });
-}
-
-async function enableVersioning(client: S3Client, bucket: string): Promise<void> {
-  const document = Buffer.from(
-    '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>',
-  );
-  await client.call({
-    method: 'PUT',
-    bucket,
-    query: { versioning: '' },
-    headers: { 'content-md5': contentMd5(document) },
-    body: document,
     statuses: [200],
   });
 }

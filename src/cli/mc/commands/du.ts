@@ -82,6 +82,8 @@ async function* bucketItems(
     ? listVersions(client, options)
     : listObjects(client, options);
   for await (const entry of entries) {
+    // A delete marker takes no room and is none of the versions.
+    if (entry.isDeleteMarker === true) continue;
     yield { name: entry.key.slice(place.prefix.length), sizeBytes: entry.sizeBytes };
   }
 }

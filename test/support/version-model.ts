@@ -1,0 +1,65 @@
+// A slow reference of one bucket with versions: plain maps, no tables, no compare-and-swap. What the store lists and
+// reads after any sequence of operations must be what this says.
+
+import type { Versioning } from '../../src/store/types.ts';
+
+/** One version as the model knows it; `id` as the store named it. */
+export type ModelVersion = {
+  readonly id: string;
+  readonly isMarker: boolean;
+  readonly body: string;
+  tagging: string;
+};
+
+export class VersionModel {
+  versioning: Versioning | undefined;
+  /** Newest first. */
+  readonly #names = new Map<string, ModelVersion[]>();
+
+  /** What `name` holds, newest first. */
+  versions(name: string): readonly ModelVersion[] {
+    return this.#names.get(name) ?? [];
+  }
+
+  current(name: string): ModelVersion | undefined {
+    const [head] = this.versions(name);
+    return head?.isMarker ? undefined : head;
+  }
+
+  find(name: string, id: string): ModelVersion | undefined {
+    return this.versions(name).find((version) => version.id === id);
+  }
+
+  /** A write, or the marker of a deletion, which the store gave this id. */
+  add(name: string, version: ModelVersion): void {
+    const kept = this.versioning === 'Enabled' ? this.versions(name) : this.#without(name, 'null');
+    this.#set(name, [version, ...kept]);
+  }
+
+  /** A deletion that leaves nothing: of one version, or of an object that never had versions. */
+  remove(name: string, id: string): void {
+    this.#set(name, this.#without(name, id));
+  }
+
+  /** `name:id`, `!` before markers, `*` behind the latest, and the tags: all there is, in the order of a listing. */
+  list(): string[] {
+    const names = [...this.#names.keys()].sort((a, b) =>
+      Buffer.compare(Buffer.from(a), Buffer.from(b)),
+    );
+    return names.flatMap((name) =>
+      this.versions(name).map(
+        ({ id, isMarker, tagging }, index) =>
+          `${isMarker ? '!' : ''}${name}:${id}${index === 0 ? '*' : ''} ${tagging}`,
+      ),
+    );
+  }
+
+  #without(name: string, id: string): ModelVersion[] {
+    return this.versions(name).filter((version) => version.id !== id);
+  }
+
+  #set(name: string, versions: ModelVersion[]): void {
+    if (versions.length === 0) this.#names.delete(name);
+    else this.#names.set(name, versions);
+  }
+}
