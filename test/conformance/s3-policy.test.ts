@@ -6,7 +6,14 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { codeOf, freshBucket, type Harness, startHarness, testUser } from './s3-harness.ts';
 
-type Statement = Readonly<Record<string, unknown>>;
+type Statement = {
+  readonly Effect?: string;
+  readonly Principal?: unknown;
+  readonly Action: string | readonly string[];
+  /** Behind `arn:aws:s3:::`; `BUCKET` stands for the bucket. */
+  readonly Resource?: string;
+  readonly Condition?: object;
+};
 
 const version = '2012-10-17';
 const algorithm = 's3:x-amz-server-side-encryption';
@@ -59,9 +66,9 @@ void describe('bucket policies', () => {
       Effect: 'Allow',
       Principal: '*',
       ...statement,
-      Resource: [statement['Resource'] ?? [`${name}`, `${name}/*`]]
+      Resource: [statement.Resource ?? [name, `${name}/*`]]
         .flat()
-        .map((text) => `arn:aws:s3:::${String(text).replace('BUCKET', name)}`),
+        .map((text) => `arn:aws:s3:::${text.replace('BUCKET', name)}`),
     }));
     const body = JSON.stringify({ Version: version, Statement: filled });
     assert.equal(await at.outcome('PUT', `/${name}?policy`, { body }), '204', body);
