@@ -204,9 +204,10 @@ export async function putAcl(
   ref: VersionRef,
   acl: string | undefined,
 ): Promise<ObjectInfo> {
-  return relabelVersion(context, ref, ({ acl: _, ...rest }) =>
-    acl === undefined ? rest : { ...rest, acl },
-  );
+  return relabelVersion(context, ref, (attributes) => {
+    const { acl: _, ...rest } = attributes;
+    return acl === undefined ? rest : { ...rest, acl };
+  });
 }
 
 /** Times of objects are whole seconds, as their headers are. */

@@ -9,6 +9,8 @@ import { Client as MinioClient } from 'minio';
 import { openMemoryBlobStore } from '../../src/blob/memory.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { parseXml, type XmlElement } from '../../src/base/xml.ts';
+import type { Credentials } from '../../src/iam/identity.ts';
+import { parsePolicy } from '../../src/iam/policy.ts';
 import { rootCredentialsSource } from '../../src/iam/root-credentials.ts';
 import { openMemoryKv } from '../../src/kv/memory.ts';
 import { configureS3Server, createS3Handler, type S3Limits } from '../../src/s3/handler.ts';
@@ -17,7 +19,7 @@ import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
 import { openObjectStore } from '../../src/store/object-store.ts';
 import type { Kv } from '../../src/store/kv.ts';
 import type { ObjectStore } from '../../src/store/types.ts';
-import { type S3TestAnswer, s3TestClient } from '../support/s3-test-client.ts';
+import { type S3TestAnswer, type S3TestClient, s3TestClient } from '../support/s3-test-client.ts';
 import { VectorKms } from '../support/vector-kms.ts';
 
 export const accessKey = 'tester';
@@ -41,6 +43,8 @@ export type Harness = {
     target: string,
     options?: { headers?: Record<string, string>; body?: Uint8Array | string },
   ): Promise<S3TestAnswer>;
+  /** The same as another user, or without a signature. */
+  as(caller: TestUser | 'anonymous'): Pick<Harness, 'send' | 'outcome'>;
   /** `status Code` of a request that is refused, `status` of one that is not. */
   outcome(
     method: string,
@@ -56,7 +60,29 @@ export type Harness = {
   close(): Promise<void>;
 };
 
+/** A user with policies of its own. */
+export type TestUser = { readonly credentials: Credentials };
+
+/** A user that may do what the policies say. */
+export function testUser(name: string, ...policies: readonly object[]): TestUser {
+  const texts = policies.map((policy) => JSON.stringify({ Version: '2012-10-17', ...policy }));
+  return {
+    credentials: {
+      accessKey: name,
+      secretKey: `${name}-secret`,
+      identity: {
+        kind: 'user',
+        accessKey: name,
+        ownerId: createHash('sha256').update(name).digest('hex'),
+        displayName: name,
+        policies: texts.map((text) => parsePolicy(text, 'identity')),
+      },
+    },
+  };
+}
+
 export type HarnessOptions = {
+  readonly users?: readonly TestUser[];
   readonly withoutKms?: boolean;
   /** Refuses keys of SSE-C over its plain HTTP, as servers do by default. */
   readonly refusesKeysInClear?: boolean;
@@ -84,7 +110,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     settings: { isAutoEncrypting: false },
   });
   const store = options.wrap?.(opened) ?? opened;
-  const credentials = rootCredentialsSource(() => ({ accessKey, secretKey }));
+  const root = rootCredentialsSource(() => ({ accessKey, secretKey }));
+  const users = new Map(
+    options.users?.map(({ credentials }) => [credentials.accessKey, credentials]),
+  );
+  const credentials = { find: (name: string) => users.get(name) ?? root.find(name) };
   const handler = createS3Handler({
     store,
     log: silentLog,
@@ -110,15 +140,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     maxAttempts: 1,
   });
   const client = s3TestClient({ port, accessKey, secretKey });
-  const send: Harness['send'] = (method, target, { headers = {}, body } = {}) => {
-    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-    return client.send({
-      method,
-      target,
-      headers,
-      ...(bytes === undefined ? {} : { body: bytes }),
-    });
-  };
+  const clients = [client];
+  const { send, outcome } = callerOf(client);
   return {
     port,
     host,
@@ -130,11 +153,13 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     sdk,
     minio: new MinioClient({ endPoint: '127.0.0.1', port, useSSL: false, accessKey, secretKey }),
     send,
-    outcome: async (method, target, request) => {
-      const answer = await send(method, target, request);
-      const code = method === 'HEAD' ? answer.headers['x-minio-error-code'] : codeOf(answer);
-      return [answer.status, code].filter((item) => item !== undefined).join(' ');
+    as: (caller) => {
+      const signer = caller === 'anonymous' ? undefined : caller.credentials;
+      const other = s3TestClient({ port, ...signer });
+      clients.push(other);
+      return callerOf(other);
     },
+    outcome,
     head: (method, target, { headers = {}, payload = { kind: 'empty' } }) => {
       const signed = signRequest({
         method,
@@ -150,7 +175,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     close: async () => {
       sdk.destroy();
-      client.close();
+      for (const one of clients) one.close();
       server.closeAllConnections();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
@@ -158,6 +183,24 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       await opened.close();
     },
   };
+}
+
+function callerOf(client: S3TestClient): Pick<Harness, 'send' | 'outcome'> {
+  const send: Harness['send'] = (method, target, { headers = {}, body } = {}) => {
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+    return client.send({
+      method,
+      target,
+      headers,
+      ...(bytes === undefined ? {} : { body: bytes }),
+    });
+  };
+  const outcome: Harness['outcome'] = async (method, target, request) => {
+    const answer = await send(method, target, request);
+    const code = method === 'HEAD' ? answer.headers['x-minio-error-code'] : codeOf(answer);
+    return [answer.status, code].filter((item) => item !== undefined).join(' ');
+  };
+  return { send, outcome };
 }
 
 /** The error code in an answer's body. */

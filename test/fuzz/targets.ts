@@ -27,6 +27,7 @@ import { encodeSignedChunks, signRequest } from '../../src/sigv4/sign.ts';
 import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
 import { kesTargets } from './kes-targets.ts';
 import { kmipTargets } from './kmip-target.ts';
+import { policyTargets } from './policy-targets.ts';
 
 export type FuzzTarget = {
   readonly name: string;
@@ -236,6 +237,7 @@ export async function fuzzTargets(): Promise<FuzzTarget[]> {
       },
     },
     ...kmipTargets(),
+    ...policyTargets(),
   ];
 }
 

@@ -7,7 +7,7 @@ import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from 
 import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
 import { ownerXml } from '../listing.ts';
 import { isValidBucketName } from '../target.ts';
-import { deletePrefix } from './delete-objects.ts';
+import { deletePrefix, deletingStore } from './delete-objects.ts';
 
 const bodyBytesMax = 64 * 1024;
 const bucketsMax = 10_000;
@@ -85,7 +85,9 @@ export async function getBucketLocation(call: S3Call): Promise<Reply> {
 /** DELETE of a bucket. With `x-minio-force-delete` its objects go first. */
 export async function deleteBucket(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
-  if (call.headers['x-minio-force-delete'] === 'true') await deletePrefix(call.store, bucket, '');
+  if (call.headers['x-minio-force-delete'] === 'true') {
+    await deletePrefix(deletingStore(call), bucket, '');
+  }
   await call.store.deleteBucket(bucket);
   return emptyReply(204);
 }

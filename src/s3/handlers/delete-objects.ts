@@ -44,6 +44,19 @@ export async function deleteObjects(call: S3Call): Promise<Reply> {
   return xmlReply('DeleteResult', shown.join(''));
 }
 
+/** The store of a call, which deletes only what the caller may delete. Throws `AccessDenied` for the rest. */
+export function deletingStore(call: S3Call): ObjectStore {
+  return {
+    ...call.store,
+    deleteObject: async (input) => {
+      if (!(await call.isAllowed(permissionsOfDeletion(input, call.headers)))) {
+        throw new S3Error('AccessDenied');
+      }
+      return call.store.deleteObject(input);
+    },
+  };
+}
+
 /** Deletes the key and everything below it: every version, where there are versions. */
 export async function deletePrefix(store: ObjectStore, bucket: string, key: string): Promise<void> {
   const prefix = key === '' || key.endsWith('/') ? key : `${key}/`;

@@ -8,7 +8,7 @@ import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument } from '../errors.ts';
 import { addChecksumHeaders } from '../object-headers.ts';
 import { addVersionOfWrite, targetVersion } from '../versions.ts';
-import { deletePrefix } from './delete-objects.ts';
+import { deletePrefix, deletingStore } from './delete-objects.ts';
 
 /** PUT of an object. Answers only when the object is durable. */
 export async function putObject(call: S3Call): Promise<Reply> {
@@ -54,7 +54,7 @@ export async function deleteObject(call: S3Call): Promise<Reply> {
   const { bucket, key } = call.target;
   if (call.headers['x-minio-force-delete'] === 'true') {
     refuseNarrowing(call);
-    await deletePrefix(call.store, bucket, key);
+    await deletePrefix(deletingStore(call), bucket, key);
     return emptyReply(204);
   }
   const { versionId, isMarker } = await call.store.deleteObject({
