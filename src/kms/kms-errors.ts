@@ -2,8 +2,8 @@
 // what to do where something can be done, names the key, and holds nothing secret.
 
 import { KmsError } from '../sse/kms.ts';
-import type { KesClientErrorCode } from '../wire/kes-error.ts';
-import { KesClientError } from '../wire/kes-error.ts';
+import type { KesClientErrorCode, TrustRemedy } from '../wire/kes-error.ts';
+import { KesClientError, trustRemedyOf } from '../wire/kes-error.ts';
 
 /** The named key does not exist. */
 export function keyNotFound(keyName: string): KmsError {
@@ -60,7 +60,7 @@ const shapes: Readonly<Record<KesClientErrorCode, (error: KesClientError, key: s
     }),
     'key-scheduled': (_, key) => ({
       code: 'key-disabled',
-      text: `key '${key}' is to be destroyed: 'kes key cancel ${key}' makes it usable again`,
+      text: `key '${key}' is to be destroyed: 'kes key cancel ${key}', then 'kes key enable ${key}' make it usable again`,
     }),
     'key-destroyed': (_, key) => ({
       code: 'key-disabled',
@@ -82,12 +82,18 @@ const shapes: Readonly<Record<KesClientErrorCode, (error: KesClientError, key: s
     connection: unreachable,
     untrusted: (error) => ({
       code: 'unreachable',
-      text: `${unreachable(error).text}: MINIO_KMS_KES_CAPATH names the certificates to trust`,
+      text: `${unreachable(error).text}: ${trustRemedies[trustRemedyOf(error)]}`,
     }),
     timeout: unreachable,
     aborted: unreachable,
     protocol: (error) => ({ code: 'unreachable', text: error.message.replace(/^kes: /, '') }),
   };
+
+const trustRemedies: Readonly<Record<TrustRemedy, string>> = {
+  trust: 'MINIO_KMS_KES_CAPATH names the certificates to trust',
+  renew: 'check the clocks, or renew it and send the key service SIGHUP',
+  rename: 'MINIO_KMS_KES_ENDPOINT needs a name that is in it',
+};
 
 function httpShape(error: KesClientError): Shape {
   if (error.status === 501) return { code: 'not-supported', text: error.message };

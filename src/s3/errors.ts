@@ -279,7 +279,7 @@ function kmsMessage(error: KmsError): string {
     case 'key-not-found':
       return `${key} does not exist in the key service`;
     case 'key-disabled':
-      return `${key} is disabled in the key service; enable it to use the objects it protects`;
+      return `${key} is disabled in the key service; enable it to use the objects it protects (if it is to be destroyed, cancel that first)`;
     case 'not-authorized':
       return `The key service does not allow this store to use ${key.replace('The', 'the')}`;
     case 'invalid-ciphertext':
@@ -293,7 +293,7 @@ function kmsMessage(error: KmsError): string {
     case 'failed':
       return 'The key service answers with an error; its own log tells more';
     case 'unreachable':
-      return 'The key service cannot be reached; encrypted objects are not available until it does';
+      return 'The key service cannot be reached; encrypted objects are not available until it can';
   }
 }
 

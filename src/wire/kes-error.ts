@@ -110,6 +110,16 @@ const trustErrors: ReadonlyMap<string, string> = new Map([
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'the certificate of the server is for another host name'],
 ]);
 
+/** What mends an `untrusted` server: to trust its root, to renew its certificate, or to call it by a name that is in it. */
+export type TrustRemedy = 'trust' | 'renew' | 'rename';
+
+/** Of an error with the code `untrusted`. */
+export function trustRemedyOf({ cause }: KesClientError): TrustRemedy {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return 'renew';
+  return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? 'rename' : 'trust';
+}
+
 /** An error of the network or of TLS as this client reports it. */
 export function kesConnectionError(
   cause: unknown,

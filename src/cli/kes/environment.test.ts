@@ -68,5 +68,7 @@ void test('a server that is not there or not trusted is named, with a way out', 
     untrusted.stderr,
     /^Error: failed to list keys: kes: connection error: .*--insecure\)\n$/,
   );
+  const missing = await run(['key', 'ls'], { env: { SSL_CERT_FILE: '/nowhere/ca.crt' } });
+  assert.match(missing.stderr, /SSL_CERT_FILE names \/nowhere\/ca\.crt, which is not there/);
   assert.match(await out(['key', 'ls', '-k'], { env: { SSL_CERT_FILE: undefined } }), /^Key\n/);
 });

@@ -1,7 +1,8 @@
 // `coffer kes …`, the client of the key service, and the way to its other commands. Finds one in a table,
 // reads its flags, runs it, and turns what happened into an exit code: 0 done, 1 failed, 2 usage shown.
 
-import { KesClientError } from '../../wire/kes-error.ts';
+import { existsSync } from 'node:fs';
+import { KesClientError, type TrustRemedy, trustRemedyOf } from '../../wire/kes-error.ts';
 import type { CliIo } from '../io.ts';
 import type { KesCommand, KesTableRow } from './command.ts';
 import { KesCommandError } from './command-error.ts';
@@ -45,7 +46,7 @@ export async function runKes(
   try {
     return await dispatch(argv, io, joined(more));
   } catch (error) {
-    io.stderr.write(`Error: ${errorText(error)}\n`);
+    io.stderr.write(`Error: ${errorText(error, io.env)}\n`);
     return 1;
   }
 }
@@ -158,13 +159,20 @@ function printVersion(io: CliIo): number {
 }
 
 /** What went wrong and, for a server that is not trusted, what to do about it. */
-function errorText(error: unknown): string {
+function errorText(error: unknown, env: CliIo['env']): string {
   const text = error instanceof Error ? error.message : 'unknown error';
   const isOurs = error instanceof KesCommandError || error instanceof KesClientError;
   if (!isOurs) return `internal error: ${text}`;
   const cause = error instanceof KesClientError ? error : error.cause;
-  const isUntrusted = cause instanceof KesClientError && cause.code === 'untrusted';
-  return isUntrusted
-    ? `${text} (trust it through SSL_CERT_FILE, or skip the check with --insecure)`
-    : text;
+  if (!(cause instanceof KesClientError && cause.code === 'untrusted')) return text;
+  return `${text} (${remedies[trustRemedyOf(cause)](env)}, or skip the check with --insecure)`;
 }
+
+const remedies: Readonly<Record<TrustRemedy, (env: CliIo['env']) => string>> = {
+  trust: ({ SSL_CERT_FILE: file }) =>
+    file !== undefined && file !== '' && !existsSync(file)
+      ? `SSL_CERT_FILE names ${file}, which is not there: correct it`
+      : 'trust it through SSL_CERT_FILE',
+  renew: () => 'check the clocks; renew it and send the server SIGHUP',
+  rename: () => 'use a name or address that is in it',
+};
