@@ -48,7 +48,7 @@ export const listPolicies: AdminHandler = async (call) => {
 /** `GET /info-canned-policy?name=P`: the document; with `v=2` its name and times around it. */
 export const showPolicy: AdminHandler = async (call) => {
   const policy = await requireAccounts(call).getPolicy(call.query.get('name') ?? '');
-  if (call.query.get('v') !== '2') return { text: policy.text };
+  if (call.query.get('v') !== '2') return { text: indented(documentOf(policy)) };
   const { name, times } = policy;
   const answer: PolicyAnswer = {
     PolicyName: name,
@@ -60,7 +60,7 @@ export const showPolicy: AdminHandler = async (call) => {
           UpdateDate: new Date(times.updatedMs).toISOString(),
         }),
   };
-  return { json: answer };
+  return { text: indented(answer) };
 };
 
 /** `POST /idp/builtin/policy/attach`: `{policies, user}`, sealed both ways. */
@@ -165,6 +165,11 @@ export const refuse: AdminHandler = async () => {
     'Groups, service accounts and temporary credentials are not implemented: use users and policies.',
   );
 };
+
+/** As clients write it to a file. */
+function indented(value: unknown): string {
+  return JSON.stringify(value, undefined, 1);
+}
 
 function documentOf({ text }: NamedPolicy): unknown {
   return JSON.parse(text) as unknown;
