@@ -22,7 +22,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   kv: ['base', 'store'],
   s3: ['base', 'sigv4', 'sse', 'iam', 'store'],
   kes: ['base', 'wire', 'keys'],
-  admin: ['base', 'wire', 'sigv4', 'sse', 'iam', 'store'],
+  admin: ['base', 'wire', 'aead', 'sigv4', 'sse', 'iam', 'store'],
   cli: ['base', 'wire', 'aead', 'sigv4'],
   server: [
     'base',

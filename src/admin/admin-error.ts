@@ -2,6 +2,7 @@
 // become one of them. Never 503: clients repeat it for minutes, and the command seems to hang.
 
 import type { AdminErrorBody } from '../wire/admin.ts';
+import { IamError } from '../iam/iam-error.ts';
 import { KmsError, type KmsErrorCode } from '../sse/kms.ts';
 
 /** Code → status and the message used when the thrower gives none. */
@@ -32,6 +33,34 @@ export const adminErrors = {
     426,
     'This server does not have the requested admin call. Use a client that matches it.',
   ],
+  MalformedPolicy: [400, 'The policy must contain a valid version string'],
+  MissingContentLength: [411, 'You must provide the Content-Length HTTP header.'],
+  PolicyInvalidName: [400, 'Policy name may not contain comma'],
+  SlowDown: [429, 'Too many calls of this kind at once: try again.'],
+  XMinioAdminConfigBadJSON: [400, 'JSON configuration provided is of incorrect format'],
+  XMinioAdminInvalidAccessKey: [400, 'The access key is invalid.'],
+  XMinioAdminInvalidArgument: [400, 'Invalid arguments specified.'],
+  XMinioAdminInvalidSecretKey: [400, 'The secret key is invalid.'],
+  XMinioAdminNoSuchGroup: [
+    404,
+    'The specified group does not exist. (Specified group does not exist)',
+  ],
+  XMinioAdminNoSuchPolicy: [
+    404,
+    'The canned policy does not exist. (Specified canned policy does not exist)',
+  ],
+  XMinioAdminNoSuchUser: [
+    404,
+    'The specified user does not exist. (Specified user does not exist)',
+  ],
+  XMinioAdminPolicyChangeAlreadyApplied: [
+    400,
+    'The specified policy change is already in effect. (Specified policy update has no net effect)',
+  ],
+  XMinioIAMActionNotAllowed: [403, 'Specified IAM action is not allowed'],
+  XMinioIAMPolicyInUse: [400, 'The policy cannot be removed, as it is in use'],
+  XMinioInvalidIAMCredentials: [403, 'Credential is not allowed to be same as admin access key'],
+  XMinioMalformedIAMPolicy: [400, 'The policy is malformed.'],
   'kms:KeyAlreadyExists': [409, 'key with given key ID already exits'],
   'kms:KeyNotFound': [404, 'key with given key ID does not exist'],
   'kms:NotAuthorized': [403, 'insufficient permissions to perform KMS operation'],
@@ -89,8 +118,35 @@ export function toAdminError(error: unknown): AdminError | undefined {
         : adminErrors[code][1];
     return new AdminError(code, message, { cause: error });
   }
+  if (error instanceof IamError) return fromIamError(error);
   return undefined;
 }
+
+function fromIamError(error: IamError): AdminError | undefined {
+  const [code, form] = iamCodes[error.code] ?? [];
+  if (code === undefined) return undefined;
+  const general = adminErrors[code][1];
+  const messages = { general, own: error.message, both: `${general} (${error.message})` };
+  return new AdminError(code, messages[form ?? 'general'], { cause: error });
+}
+
+/** Errors without an entry become `InternalError` and are logged. The message: the table's, the error's, or both. */
+const iamCodes: Readonly<
+  Partial<Record<IamError['code'], readonly [AdminErrorCode, 'general' | 'own' | 'both']>>
+> = {
+  'malformed-policy': ['XMinioMalformedIAMPolicy', 'own'],
+  'invalid-access-key': ['XMinioAdminInvalidAccessKey', 'both'],
+  'invalid-secret-key': ['XMinioAdminInvalidSecretKey', 'both'],
+  'invalid-policy-name': ['XMinioAdminInvalidArgument', 'own'],
+  'invalid-owner': ['XMinioAdminInvalidArgument', 'both'],
+  'root-access-key': ['XMinioInvalidIAMCredentials', 'general'],
+  'no-such-user': ['XMinioAdminNoSuchUser', 'general'],
+  'no-such-policy': ['XMinioAdminNoSuchPolicy', 'general'],
+  'policy-in-use': ['XMinioIAMPolicyInUse', 'general'],
+  'built-in-policy': ['InternalError', 'both'],
+  'no-change': ['XMinioAdminPolicyChangeAlreadyApplied', 'general'],
+  busy: ['SlowDown', 'own'],
+};
 
 /** The JSON body of a refusal. */
 export function formatAdminError(

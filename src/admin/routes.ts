@@ -14,19 +14,81 @@ import {
   showKmsStatus,
   showKmsVersion,
 } from './handlers/kms.ts';
+import {
+  addPolicy,
+  attachPolicies,
+  detachPolicies,
+  listPolicies,
+  refuse,
+  removePolicy,
+  setPolicies,
+  showAccount,
+  showEntities,
+  showPolicy,
+} from './handlers/policies.ts';
 import { controlService } from './handlers/service.ts';
+import { addUser, listUsers, removeUser, setUserStatus, showUser } from './handlers/users.ts';
 
 export type AdminRoute = {
   /** `admin` stands for each of the admin prefixes. */
   readonly under: 'admin' | 'kms';
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   /** Undefined: the handler decides by what is asked for. */
   readonly action: AdminAction | undefined;
   readonly handler: AdminHandler;
 };
 
-/** The table. The last three are an older form of calls under the KMS prefix. */
+type AdminMethod = AdminRoute['method'];
+
+/** A route below the admin prefixes. */
+function on(
+  method: AdminMethod,
+  path: string,
+  action: AdminAction | undefined,
+  handler: AdminHandler,
+): AdminRoute {
+  return { under: 'admin', method, path, action, handler };
+}
+
+/** Users and policies. What anybody may do to themselves, and what has two permissions, decides by itself. */
+const accountRoutes: readonly AdminRoute[] = [
+  on('PUT', '/add-user', undefined, addUser),
+  on('DELETE', '/remove-user', 'admin:DeleteUser', removeUser),
+  on('GET', '/list-users', 'admin:ListUsers', listUsers),
+  on('GET', '/user-info', undefined, showUser),
+  on('PUT', '/set-user-status', undefined, setUserStatus),
+  on('PUT', '/add-canned-policy', 'admin:CreatePolicy', addPolicy),
+  on('DELETE', '/remove-canned-policy', 'admin:DeletePolicy', removePolicy),
+  on('GET', '/list-canned-policies', 'admin:ListUserPolicies', listPolicies),
+  on('GET', '/info-canned-policy', 'admin:GetPolicy', showPolicy),
+  on('POST', '/idp/builtin/policy/attach', undefined, attachPolicies),
+  on('POST', '/idp/builtin/policy/detach', undefined, detachPolicies),
+  on('GET', '/idp/builtin/policy-entities', 'admin:ListUserPolicies', showEntities),
+  on('PUT', '/set-user-or-group-policy', undefined, setPolicies),
+  on('GET', '/accountinfo', undefined, showAccount),
+];
+
+/** What later releases may answer. */
+const absentRoutes: readonly AdminRoute[] = (
+  [
+    ['GET', '/groups', 'admin:ListGroups'],
+    ['GET', '/group', 'admin:GetGroup'],
+    ['PUT', '/update-group-members', 'admin:AddUserToGroup'],
+    ['PUT', '/set-group-status', 'admin:EnableGroup'],
+    ['PUT', '/add-service-account', undefined],
+    ['POST', '/update-service-account', undefined],
+    ['GET', '/info-service-account', undefined],
+    ['GET', '/info-access-key', undefined],
+    ['GET', '/list-service-accounts', undefined],
+    ['GET', '/list-access-keys-bulk', undefined],
+    ['DELETE', '/delete-service-account', undefined],
+    ['GET', '/temporary-account-info', undefined],
+    ['POST', '/revoke-tokens/builtin', undefined],
+  ] as const
+).map(([method, path, action]) => on(method, path, action, refuse));
+
+/** The table. The last three of the KMS are an older form of calls under the KMS prefix. */
 export const adminRoutes: readonly AdminRoute[] = [
   { under: 'admin', method: 'POST', path: '/service', action: undefined, handler: controlService },
   { under: 'admin', method: 'GET', path: '/info', action: 'admin:ServerInfo', handler: showInfo },
@@ -84,6 +146,8 @@ export const adminRoutes: readonly AdminRoute[] = [
     action: 'admin:KMSKeyStatus',
     handler: showKeyStatus,
   },
+  ...accountRoutes,
+  ...absentRoutes,
 ];
 
 /** True for every path that the admin interface answers, also those without a route. */

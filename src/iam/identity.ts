@@ -49,7 +49,20 @@ export function rootIdentity(accessKey: string): Identity {
   return { kind: 'root', accessKey, ...rootOwner };
 }
 
-/** The id under which an identity owns buckets and objects. Empty for nobody. */
-export function ownerOf(identity: Identity): string {
-  return identity.kind === 'anonymous' ? '' : identity.ownerId;
+/**
+ * What records of buckets, objects and uploads keep of the one who made them: the owner id of a user, `root`
+ * for root, nothing for an anonymous caller, whose objects are the bucket owner's.
+ */
+export function recordedOwner(identity: Identity): string {
+  if (identity.kind === 'user') return identity.ownerId;
+  return identity.kind === 'root' ? 'root' : '';
+}
+
+/**
+ * The owner id of what a record keeps. Whatever is no owner id is root's: earlier releases, which had no
+ * users, kept root's access key there. `bucketOwner` is what the bucket's record keeps.
+ */
+export function ownerIdOf(recorded: string, bucketOwner = ''): string {
+  const text = recorded === '' ? bucketOwner : recorded;
+  return /^[0-9a-f]{64}$/.test(text) ? text : rootOwner.ownerId;
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { Kv, KvCommit, KvEntry } from '../store/kv.ts';
 import { authorize } from './authorize.ts';
 import { IamError } from './iam-error.ts';
-import { anonymous, ownerOf, rootIdentity, rootOwner } from './identity.ts';
+import { anonymous, ownerIdOf, recordedOwner, rootIdentity, rootOwner } from './identity.ts';
 import {
   checkRootCredentials,
   findGeneratedCredentials,
@@ -111,6 +111,9 @@ void test('root may do everything, anonymous nothing', () => {
   const request = { action: 's3:GetObject', bucket: 'b', key: 'k' };
   assert.equal(authorize({ identity: root, ...request }), 'allow');
   assert.equal(authorize({ identity: anonymous, ...request }), 'deny');
-  assert.equal(ownerOf(root), rootOwner.ownerId);
-  assert.equal(ownerOf(anonymous), '');
+  assert.equal(ownerIdOf(recordedOwner(root)), rootOwner.ownerId);
+  assert.equal(recordedOwner(anonymous), '');
+  assert.equal(ownerIdOf('', recordedOwner(root)), rootOwner.ownerId);
+  assert.equal(ownerIdOf('an-access-key-of-root'), rootOwner.ownerId);
+  assert.equal(ownerIdOf('a'.repeat(64)), 'a'.repeat(64));
 });

@@ -5,7 +5,7 @@
 
 import { findCannedAcl, dependsOnObjectAcl, isPublicAcl } from '../iam/acl.ts';
 import { authorize, type ResourceState } from '../iam/authorize.ts';
-import { type Identity, rootOwner } from '../iam/identity.ts';
+import { type Identity, ownerIdOf } from '../iam/identity.ts';
 import type { BucketInfo, ObjectInfo, ObjectStore } from '../store/types.ts';
 import type { DocumentOptions } from './call.ts';
 import { type CopySource, parseCopySource } from './copy-source.ts';
@@ -251,12 +251,8 @@ function keysInForce(identity: Identity, resource: ResourceState | undefined): R
   return keys;
 }
 
-/** The id of the owner of a bucket; buckets from before owners had ids are root's. */
-export function bucketOwnerId({ owner }: BucketInfo): string {
-  return /^[0-9a-f]{64}$/.test(owner) ? owner : rootOwner.ownerId;
-}
-
 function checkExpectedOwner(expected: string | undefined, bucket: BucketInfo): void {
-  if (expected !== undefined && expected !== bucketOwnerId(bucket))
+  if (expected !== undefined && expected !== ownerIdOf(bucket.owner)) {
     throw new S3Error('AccessDenied');
+  }
 }

@@ -10,7 +10,8 @@ import {
   xmlElement,
 } from '../base/xml.ts';
 import { type CannedAcl, cannedAcls, findCannedAcl } from '../iam/acl.ts';
-import type { S3Headers, S3Owner } from './call.ts';
+import type { Owner } from '../iam/identity.ts';
+import type { S3Headers } from './call.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 import { ownerXml } from './listing.ts';
 
@@ -31,7 +32,7 @@ const permissions: ReadonlySet<string> = new Set<AclPermission>([
 type Grant = { readonly grantee: string; readonly permission: AclPermission };
 
 /** Whose the list is. For objects `bucketOwner` says who owns the bucket. */
-export type AclOwners = { readonly owner: S3Owner; readonly bucketOwner?: S3Owner };
+export type AclOwners = { readonly owner: Owner; readonly bucketOwner?: Owner };
 
 /** Names that AWS knows and this server does not serve. */
 const unserved: ReadonlySet<string> = new Set(['aws-exec-read', 'log-delivery-write']);
@@ -93,7 +94,7 @@ export function parseAcl(document: Uint8Array, owners: AclOwners, maxBytes: numb
   }
   const owner = findChild(root, 'Owner');
   const ownerId = owner === undefined ? undefined : findChildText(owner, 'ID');
-  if (ownerId !== undefined && ownerId !== owners.owner.id) throw new S3Error('AccessDenied');
+  if (ownerId !== undefined && ownerId !== owners.owner.ownerId) throw new S3Error('AccessDenied');
   const given = new Set(listChildren(list, 'Grant').map((grant) => nameOf(parseGrant(grant))));
   const found = cannedAcls.find((acl) => {
     const grants = grantsOf(acl, owners).map(nameOf);
@@ -104,11 +105,11 @@ export function parseAcl(document: Uint8Array, owners: AclOwners, maxBytes: numb
 }
 
 function grantsOf(acl: CannedAcl, { owner, bucketOwner }: AclOwners): Grant[] {
-  const own: Grant = { grantee: owner.id, permission: 'FULL_CONTROL' };
+  const own: Grant = { grantee: owner.ownerId, permission: 'FULL_CONTROL' };
   const toBucketOwner = (permission: AclPermission): Grant[] =>
-    bucketOwner === undefined || bucketOwner.id === owner.id
+    bucketOwner === undefined || bucketOwner.ownerId === owner.ownerId
       ? [own]
-      : [own, { grantee: bucketOwner.id, permission }];
+      : [own, { grantee: bucketOwner.ownerId, permission }];
   switch (acl) {
     case 'private':
       return [own];
@@ -130,8 +131,8 @@ function grantsOf(acl: CannedAcl, { owner, bucketOwner }: AclOwners): Grant[] {
 }
 
 function personXml(id: string, { owner, bucketOwner }: AclOwners): string {
-  const person = bucketOwner?.id === id ? bucketOwner : owner;
-  return xmlElement('ID', person.id) + xmlElement('DisplayName', person.displayName);
+  const person = bucketOwner?.ownerId === id ? bucketOwner : owner;
+  return xmlElement('ID', person.ownerId) + xmlElement('DisplayName', person.displayName);
 }
 
 function parseGrant(grant: XmlElement): Grant {

@@ -2,6 +2,7 @@
 // it never touches the connection. So every handler can be tested with plain values, and everything that
 // concerns the wire (100-continue, draining, backpressure, error bodies) is in one place.
 
+import type { Identity, Owner } from '../iam/identity.ts';
 import type { BlobReader } from '../store/blob-store.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
 import type { CustomerKeys } from './customer-keys.ts';
@@ -11,13 +12,11 @@ import { findQuery, type S3Target } from './target.ts';
 /** Request headers, lower-case names; `x-amz-*` query parameters count as headers of that name. */
 export type S3Headers = Readonly<Record<string, string | undefined>>;
 
-/** Who is called owner of buckets and objects in listings and ACLs. */
-export type S3Owner = { readonly id: string; readonly displayName: string };
-
 /** What every call of a server shares. */
 export type S3Environment = {
   readonly region: string;
-  readonly owner: S3Owner;
+  /** The owner with this id; nobody's has the empty name. */
+  describeOwner(ownerId: string): Owner | Promise<Owner>;
   /** Writes without any SSE header are encrypted even where the bucket has no default. */
   readonly autoEncryption: boolean;
 };
@@ -36,8 +35,9 @@ export interface S3Call {
   readonly method: string;
   readonly store: ObjectStore;
   readonly environment: S3Environment;
-  /** Access key of the caller; empty for an anonymous one. */
-  readonly accessKey: string;
+  readonly identity: Identity;
+  /** What records keep as the owner of what this call makes. */
+  readonly owner: string;
   /** The keys that the client brings with this request. They are wiped once the handler is done. */
   readonly customerKeys: CustomerKeys;
   /** `http://host` or `https://host` as the client sees this server. */

@@ -32,7 +32,6 @@ export type FormAnswer = {
 
 /** A PUT whose body is the file of a form. */
 export class FormCall extends HttpCall {
-  readonly identity: Identity;
   readonly answer: FormAnswer;
   readonly #form: PostForm;
   readonly #sizeRange: PostSizeRange;
@@ -43,7 +42,6 @@ export class FormCall extends HttpCall {
   ) {
     super(parts);
     const { fields } = form.form;
-    this.identity = parts.authentication.identity;
     this.answer = {
       redirect: fields.get('success_action_redirect') ?? fields.get('redirect'),
       status: fields.get('success_action_status'),

@@ -2,16 +2,17 @@
 // who → may they → handler → reply. Whatever throws on that way becomes one error response here, and
 // nowhere else.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { Log } from '../base/log.ts';
+import { type Owner, rootOwner } from '../iam/identity.ts';
 import type { ObjectStore } from '../store/types.ts';
 import { refuseReservedHeaders } from './attributes.ts';
 import { type AuthDeps, type Authentication, authenticate } from './authenticate.ts';
-import type { Reply, S3Environment, S3Owner } from './call.ts';
+import type { Reply, S3Environment } from './call.ts';
 import { refuseKeysInClear } from './customer-keys.ts';
 import { invalidArgument, S3Error, toS3Error } from './errors.ts';
 import { awaitsContinue, type CallParts, HttpCall } from './http-call.ts';
@@ -51,7 +52,8 @@ export type S3HandlerDeps = {
   readonly region: string;
   /** Base domains of virtual-host style, without port. */
   readonly domains?: readonly string[];
-  readonly owner?: S3Owner;
+  /** Finds the names of owners. Default: root's only. */
+  readonly describeOwner?: S3Environment['describeOwner'];
   readonly autoEncryption?: boolean;
   /** Takes keys of SSE-C over plain HTTP too. */
   readonly allowsKeysInClear?: boolean;
@@ -96,11 +98,6 @@ export function configureS3Server(
   });
 }
 
-const defaultOwner: S3Owner = {
-  id: createHash('sha256').update('coffer').digest('hex'),
-  displayName: 'coffer',
-};
-
 class S3Listener {
   readonly #deps: S3HandlerDeps;
   readonly #domains: readonly string[];
@@ -116,7 +113,7 @@ class S3Listener {
     this.#domains = (deps.domains ?? []).map((domain) => domain.toLowerCase());
     this.#environment = {
       region: deps.region === '' ? 'us-east-1' : deps.region,
-      owner: deps.owner ?? defaultOwner,
+      describeOwner: deps.describeOwner ?? describeRoot,
       autoEncryption: deps.autoEncryption ?? false,
     };
     this.#stallMs = deps.limits?.stallMs ?? defaultLimits.stallMs;
@@ -364,4 +361,8 @@ async function findRegion(store: ObjectStore, bucket: string): Promise<string | 
     if (toS3Error(error).code === 'NoSuchBucket') return undefined;
     throw error;
   }
+}
+
+function describeRoot(ownerId: string): Owner {
+  return ownerId === rootOwner.ownerId ? rootOwner : { ownerId, displayName: '' };
 }

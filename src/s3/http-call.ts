@@ -3,7 +3,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
-import { ownerOf } from '../iam/identity.ts';
+import { type Identity, recordedOwner } from '../iam/identity.ts';
 import type { BodyInput, ObjectStore } from '../store/types.ts';
 import { RequestAccess } from './access.ts';
 import type { Authentication } from './authenticate.ts';
@@ -40,7 +40,8 @@ export class HttpCall implements S3Call {
   readonly method: string;
   readonly store: ObjectStore;
   readonly environment: S3Environment;
-  readonly accessKey: string;
+  readonly identity: Identity;
+  readonly owner: string;
   readonly customerKeys: CustomerKeys;
   /** Decides what this request may do. */
   readonly access: RequestAccess;
@@ -55,7 +56,8 @@ export class HttpCall implements S3Call {
     this.method = parts.exchange.request.method ?? '';
     this.store = parts.store;
     this.environment = parts.environment;
-    this.accessKey = ownerOf(parts.authentication.identity);
+    this.identity = parts.authentication.identity;
+    this.owner = recordedOwner(this.identity);
     this.access = new RequestAccess({
       operation: parts.operation,
       target: parts.target,

@@ -1,7 +1,8 @@
 // What all list calls share: limits, `encoding-type=url`, owners.
 
 import { escapeXml, xmlElement } from '../base/xml.ts';
-import { queryOf, type S3Call, type S3Owner } from './call.ts';
+import { type Owner, ownerIdOf } from '../iam/identity.ts';
+import { queryOf, type S3Call } from './call.ts';
 import { invalidArgument } from './errors.ts';
 
 export type EncodeText = (text: string) => string;
@@ -41,8 +42,28 @@ export function optionalText(name: string, text: string, encode: EncodeText): st
 }
 
 /** `Owner` or `Initiator`. */
-export function ownerXml(element: 'Owner' | 'Initiator', owner: S3Owner): string {
-  return `<${element}>${xmlElement('ID', owner.id)}${xmlElement('DisplayName', owner.displayName)}</${element}>`;
+export function ownerXml(element: 'Owner' | 'Initiator', owner: Owner): string {
+  return `<${element}>${xmlElement('ID', owner.ownerId)}${xmlElement('DisplayName', owner.displayName)}</${element}>`;
+}
+
+/** The owner of a record of the call's bucket; what an anonymous caller made is the bucket owner's. */
+export async function ownerOfRecord(call: S3Call, recorded: string): Promise<Owner> {
+  const ofBucket =
+    recorded === '' ? (await call.store.getBucket(call.target.bucket)).owner : undefined;
+  return call.environment.describeOwner(ownerIdOf(recorded, ofBucket));
+}
+
+/** The `Owner` elements of many records, by what the records keep. Each owner is looked up once. */
+export async function ownerElements(
+  call: S3Call,
+  records: readonly { readonly owner: string }[],
+): Promise<(record: { readonly owner: string }) => string> {
+  const elements = new Map<string, string>();
+  for (const { owner } of records) {
+    if (elements.has(owner)) continue;
+    elements.set(owner, ownerXml('Owner', await ownerOfRecord(call, owner)));
+  }
+  return ({ owner }) => elements.get(owner) ?? '';
 }
 
 const plainText = /^[A-Za-z0-9\-_.~/*]*$/;

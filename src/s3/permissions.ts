@@ -43,8 +43,8 @@ const writes: ReadonlySet<string> = new Set([
   'CreateMultipartUpload',
 ]);
 
-/** Those whose permission is asked for each key, when the keys are known. */
-const decidesByKey: ReadonlySet<string> = new Set(['DeleteObjects']);
+/** Those whose permission is asked for each key or bucket, when these are known. */
+const decidesByItself: ReadonlySet<string> = new Set(['DeleteObjects', 'ListBuckets']);
 
 const bypass = 'x-amz-bypass-governance-retention';
 
@@ -55,7 +55,7 @@ export function permissionsOf(
 ): Permission[] {
   const { bucket, key, query } = request.target;
   const { headers } = request;
-  if (decidesByKey.has(operation.name)) return [];
+  if (decidesByItself.has(operation.name)) return [];
   const versionId = operation.scope === 'object' ? findQuery(query, 'versionId') : undefined;
   const of = { bucket, key, versionId };
   if (headers['x-minio-force-delete'] === 'true' && operation.method === 'DELETE') {

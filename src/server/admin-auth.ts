@@ -29,7 +29,15 @@ export function createAdminAuthenticator(
       headers: req.headers,
       rawHeaders: req.rawHeaders,
     };
-    const context = { ...deps, signingKeys, region: '' };
+    let secretKey = '';
+    const credentials: CredentialsSource = {
+      find: async (accessKey) => {
+        const found = await deps.credentials.find(accessKey);
+        secretKey = found?.secretKey ?? '';
+        return found;
+      },
+    };
+    const context = { ...deps, credentials, signingKeys, region: '' };
     try {
       const proven = await authenticate(request, context, { acceptsAnyRegion: true });
       if (proven.method !== 'header' || proven.payload.kind !== 'hashed') {
@@ -38,7 +46,7 @@ export function createAdminAuthenticator(
           'Admin calls need a signature header and a body hash.',
         );
       }
-      return { identity: proven.identity, bodySha256: proven.payload.sha256 };
+      return { identity: proven.identity, bodySha256: proven.payload.sha256, secretKey };
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       if (error.code === 'InvalidAccessKeyId' && !deps.isReady()) {

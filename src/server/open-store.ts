@@ -6,8 +6,9 @@ import { join } from 'node:path';
 
 import type { Log } from '../base/log.ts';
 import { openFileBlobStore } from '../blob/files.ts';
-import type { CredentialsSource } from '../iam/identity.ts';
-import { loadOrGenerateCredentials, rootCredentialsSource } from '../iam/root-credentials.ts';
+import { Accounts } from '../iam/accounts.ts';
+import { AccountCredentials } from '../iam/credentials.ts';
+import { loadOrGenerateCredentials } from '../iam/root-credentials.ts';
 import type { CommitGate } from '../kv/commit-gate.ts';
 import { openLmdbKv } from '../kv/lmdb.ts';
 import { hasRemnants, noteRemnants, removeRemnants } from '../kv/lmdb-remnants.ts';
@@ -29,7 +30,9 @@ const sweepIntervalMs = 60_000;
 
 export type OpenedStore = {
   readonly store: ObjectStore;
-  readonly credentials: CredentialsSource;
+  readonly credentials: AccountCredentials;
+  readonly accounts: Accounts;
+  readonly root: RootCredentials;
   readonly deploymentId: string;
   /** The directory is under a backend key, for good. */
   readonly isSealed: boolean;
@@ -78,10 +81,14 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
   const generated = configured ? undefined : await loadOrGenerateCredentials(kv);
   const root = configured ?? generated?.credentials;
   if (!root) throw new Error('root credentials are either configured or generated');
+  const accounts = new Accounts({ kv, rootAccessKey: () => root.accessKey, now: Date.now });
+  const credentials = new AccountCredentials({ kv, accounts, root: () => root });
   const resources = opened.move();
   return {
     store,
-    credentials: rootCredentialsSource(() => root),
+    credentials,
+    accounts,
+    root,
     deploymentId,
     isSealed,
     madeCredentials: generated?.isNew ? generated.credentials : undefined,
@@ -163,6 +170,7 @@ export function createS3Edge({ opened, settings, log, metrics }: S3EdgeDeps): Re
     },
     region: settings.region,
     domains: settings.domains,
+    describeOwner: (ownerId) => opened.credentials.describeOwner(ownerId),
     autoEncryption: settings.isAutoEncryption,
     allowsKeysInClear: settings.allowsKeysInClear,
     log,

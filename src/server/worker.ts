@@ -11,8 +11,9 @@ import type { AdminParts, ServerFacts } from '../admin/call.ts';
 import { createHealthHandler } from '../admin/health.ts';
 import { createMetricsHandler } from '../admin/metrics-handler.ts';
 import type { Log } from '../base/log.ts';
-import { authorize } from '../iam/authorize.ts';
-import { type CredentialsSource, type Identity, rootIdentity } from '../iam/identity.ts';
+import { isDenied, mayAdminister } from '../iam/admin-access.ts';
+import { type CredentialsSource, rootIdentity } from '../iam/identity.ts';
+import type { ConditionValues } from '../iam/policy-condition.ts';
 import { CommitGate } from '../kv/commit-gate.ts';
 import { parseKmsConfig } from '../kms/config.ts';
 import { type OpenedKms, openKms } from '../kms/open-kms.ts';
@@ -312,14 +313,15 @@ class Worker {
         mayRead: async (accessKey) => {
           const found = await credentials.find(accessKey);
           if (!found) return false;
-          return authorize({ identity: found.identity, action: 'admin:Prometheus' }) === 'allow';
+          const { identity } = found;
+          return mayAdminister({ identity, action: 'admin:Prometheus', conditions: {} });
         },
         readPage: async () =>
           (await this.#ask((id) => ({ type: 'metrics-request', id }), metricsLimit)) ?? '',
         now,
       }),
       admin: createAdminHandler({
-        parts: () => this.#adminParts(),
+        parts: (conditions) => this.#adminParts(conditions),
         authenticate: createAdminAuthenticator({
           credentials,
           isReady: () => this.#node.opened !== undefined,
@@ -338,19 +340,21 @@ class Worker {
     return { ...root, identity: rootIdentity(accessKey) };
   }
 
-  #adminParts(): AdminParts {
+  #adminParts(conditions: ConditionValues): AdminParts {
     const { opened } = this.#node;
     return {
       log: this.#log,
       store: opened?.store,
+      accounts: opened?.accounts,
       kms: this.#kms,
       facts: () => this.#readFacts(opened),
       kmsMetrics: () => this.#metrics.kmsAnswer(),
       restart: () => this.#ask((id) => ({ type: 'service', id, action: 'restart' }), restartLimit),
       act: (action) => tell({ type: 'service', id: 0, action }),
-      isAllowed: (identity: Identity, action, keyName) =>
-        authorize({ identity, action, ...(keyName === undefined ? {} : { key: keyName }) }) ===
-        'allow',
+      isAllowed: (identity, action, resource) =>
+        mayAdminister({ identity, action, resource, conditions }),
+      isDenied: (identity, action) => isDenied({ identity, action, conditions }),
+      isRoot: (accessKey) => accessKey === opened?.root.accessKey,
       now: () => Date.now(),
     };
   }

@@ -173,3 +173,74 @@ export type KmsKeyUsageAnswer = {
   readonly objects: number;
   readonly bytes: number;
 };
+
+/** What `PUT /add-user` is told, sealed. `ownerId` and `displayName` are additions of this store. */
+export type UserRequest = {
+  readonly secretKey?: string;
+  /** Names of policies with commas between them. */
+  readonly policy?: string;
+  readonly status?: string;
+  readonly ownerId?: string;
+  readonly displayName?: string;
+};
+
+/** Answer of `GET /user-info`, and a member of the one of `GET /list-users`. */
+export type UserInfoAnswer = {
+  readonly policyName?: string;
+  readonly status: 'enabled' | 'disabled';
+  readonly updatedAt: string;
+  readonly ownerId?: string;
+  readonly displayName?: string;
+};
+
+/** Answer of `GET /info-canned-policy?v=2`. Built-in policies have no dates. */
+export type PolicyAnswer = {
+  readonly PolicyName: string;
+  readonly Policy: unknown;
+  readonly CreateDate?: string;
+  readonly UpdateDate?: string;
+};
+
+/** What attach and detach are told, sealed. */
+export type PolicyChangeRequest = {
+  readonly policies: readonly string[];
+  readonly user?: string;
+  readonly group?: string;
+};
+
+/** What attach and detach answer, sealed. */
+export type PolicyChangeAnswer = {
+  readonly policiesAttached?: readonly string[];
+  readonly policiesDetached?: readonly string[];
+  readonly updatedAt: string;
+};
+
+/** Answer of `GET /idp/builtin/policy-entities`, sealed. */
+export type PolicyEntitiesAnswer = {
+  readonly timestamp: string;
+  readonly userMappings?: readonly {
+    readonly user: string;
+    readonly policies: readonly string[];
+  }[];
+  readonly policyMappings?: readonly {
+    readonly policy: string;
+    readonly users: readonly string[];
+    readonly groups: readonly string[] | null;
+  }[];
+};
+
+export type AccountBucketAnswer = {
+  readonly name: string;
+  readonly size: number;
+  readonly objects: number;
+  readonly created: string;
+  readonly access: { readonly read: boolean; readonly write: boolean };
+};
+
+/** Answer of `GET /accountinfo`. */
+export type AccountAnswer = {
+  readonly AccountName: string;
+  readonly Server: { readonly Type: number };
+  readonly Policy: unknown;
+  readonly Buckets: readonly AccountBucketAnswer[] | null;
+};

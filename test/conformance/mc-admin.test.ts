@@ -114,9 +114,9 @@ describe('admin commands', () => {
       (await mc(['admin', 'info', 'nosuch'])).stderr,
       "mc: <ERROR> Unable to initialize admin connection. No valid configuration found for 'nosuch' host alias.\n",
     );
-    const absent = await mc(['admin', 'user', 'list', 't']);
+    const absent = await mc(['admin', 'group', 'list', 't']);
     assert.equal(absent.code, 1);
-    assert.match(absent.stderr, /`user` is not available/);
+    assert.match(absent.stderr, /`group` is not available/);
     const unknown = await mc(['foo']);
     assert.equal(
       unknown.stderr,

@@ -43,7 +43,7 @@ export type SeenRequest = {
 };
 
 /** Decides the answer to a request. */
-export type Answer = (seen: SeenRequest, response: ServerResponse) => void;
+export type Answer = (seen: SeenRequest, response: ServerResponse) => void | Promise<void>;
 
 /** Listens on a free loopback port. `tls` makes it HTTPS. */
 export class StubServer {
@@ -85,7 +85,7 @@ export class StubServer {
       body: Buffer.concat(chunks),
     };
     this.seen.push(seen);
-    this.answer(seen, response);
+    await this.answer(seen, response);
   }
 }
 

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 
+import { openAdminPayload, sealAdminPayload } from '../../src/aead/admin-payload.ts';
 import { createSelfSigned } from '../../src/wire/kes-certificate.ts';
 import { runCommand, StubServer } from './mc-stub.ts';
 import type { RecordedRequest, RecordedRun, SeenRequest } from './mc-stub.ts';
@@ -19,7 +20,7 @@ const vectors = JSON.parse(
 ) as { runs: RecordedRun[] };
 
 /** Commands of the recording that this program does not have. */
-const absent = /^mc (admin (user|policy|accesskey|config|prometheus|group)|batch)\b/;
+const absent = /^mc (admin (user svcacct|accesskey|config|prometheus|group)|batch)\b/;
 
 type Deviation = {
   readonly reason: string;
@@ -49,6 +50,8 @@ const keys: Readonly<Record<string, string>> = {
   'KEY1-HEX64': '0123456789abcdef'.repeat(4),
   'KEY2-HEX64': 'fedcba9876543210'.repeat(4),
 };
+/** Of the recorded credential: bodies with secrets are sealed under it. */
+const secretKey = 'rootsecret12';
 const date = '2026-01-02T03:04:05Z';
 const httpDate = 'Fri, 02 Jan 2026 03:04:05 GMT';
 
@@ -67,6 +70,7 @@ describe('recorded runs of the reference client', () => {
     plainHost = await plain.listen();
     secureHost = await secure.listen();
     await writeFile(path.join(folder, 'hello.txt'), 'hello world\n');
+    await writeFile(path.join(folder, 'pol.json'), policyOf(vectors.runs));
     await writeFile(path.join(folder, 'f20m'), randomBytes(20 * 1024 * 1024));
     process.chdir(folder);
   });
@@ -106,7 +110,7 @@ describe('recorded runs of the reference client', () => {
       assert.equal(clean(outcome.stdout), mask(expected));
       assert.equal(clean(outcome.stderr), mask(run.stderr));
       assert.equal(outcome.code, run.exit);
-      compareRequests(server.seen, run, deviation?.isBodyIgnored ?? false);
+      await compareRequests(server.seen, run, deviation?.isBodyIgnored ?? false);
     });
   }
 
@@ -120,7 +124,7 @@ describe('recorded runs of the reference client', () => {
       ['s', `https://${secureHost}`],
       ['off2', 'http://localhost:1'],
     ] as const) {
-      const argv = ['alias', 'set', name, url, 'rootadmin', 'rootsecret12', '--api', 's3v4'];
+      const argv = ['alias', 'set', name, url, 'rootadmin', secretKey, '--api', 's3v4'];
       assert.equal((await runCommand(argv, { env })).code, 0);
     }
   }
@@ -132,11 +136,17 @@ function fillIn(word: string, host: string): string {
   return text;
 }
 
+/** The file that the recording gave to `admin policy create`. */
+function policyOf(runs: readonly RecordedRun[]): string {
+  const run = runs.find(({ argv }) => argv.includes('pol.json'));
+  return String(run?.requests[0]?.body);
+}
+
 /** Answers each request with the recorded answer to the same method, path and query, in turn. */
 function answerFrom(run: RecordedRun, host: string) {
   const left = [...run.requests];
   let last: RecordedRequest | undefined;
-  return (seen: SeenRequest, response: ServerResponse): void => {
+  return async (seen: SeenRequest, response: ServerResponse): Promise<void> => {
     const isSame = (recorded: RecordedRequest) =>
       recorded.method === seen.method &&
       recorded.path === maskPath(seen.path) &&
@@ -148,7 +158,7 @@ function answerFrom(run: RecordedRun, host: string) {
       response.writeHead(500).end();
       return;
     }
-    const body = bodyOf(recorded, host);
+    const body = await bodyOf(recorded, host);
     const isPresent = seen.method === 'HEAD' && recorded.response.status === 200;
     response.writeHead(recorded.response.status ?? 500, {
       server: 'MinIO',
@@ -161,9 +171,13 @@ function answerFrom(run: RecordedRun, host: string) {
   };
 }
 
-function bodyOf(recorded: RecordedRequest, host: string): Buffer {
+async function bodyOf(recorded: RecordedRequest, host: string): Promise<Buffer> {
   const { body } = recorded.response;
   if (body === undefined) return Buffer.alloc(0);
+  const plaintext = sealedText(body);
+  if (plaintext !== undefined) {
+    return sealAdminPayload(secretKey, Buffer.from(plaintext.replaceAll('DATE', date)));
+  }
   if (typeof body === 'string')
     return Buffer.from(body.replaceAll('HOST:PORT', host).replaceAll('DATE', date));
   return Buffer.from(
@@ -202,11 +216,18 @@ function withoutEncoding(
   return rest;
 }
 
-function compareRequests(
+/** What is in a recorded body that was sealed. */
+function sealedText(body: unknown): string | undefined {
+  if (typeof body !== 'object' || body === null) return undefined;
+  const { encryptedPayload } = body as { encryptedPayload?: { plaintext: string } };
+  return encryptedPayload?.plaintext;
+}
+
+async function compareRequests(
   seen: readonly SeenRequest[],
   run: RecordedRun,
   isBodyIgnored: boolean,
-): void {
+): Promise<void> {
   const line = (request: { method: string; path: string; query?: string }) =>
     `${request.method} ${maskPath(request.path)}?${maskPath(request.query ?? '')}`;
   // The reference repeats some probes at once; the repetition is not part of the contract.
@@ -229,7 +250,10 @@ function compareRequests(
       if (value.startsWith('SHA256(')) assert.match(own, /^[0-9a-f]{64}$/, name);
       else assert.equal(own, value, `${name} of ${line(request)}`);
     }
-    if (typeof recorded.body === 'string' && !isBodyIgnored) {
+    const plaintext = sealedText(recorded.body);
+    if (plaintext !== undefined) {
+      assert.equal((await openAdminPayload(secretKey, request.body)).toString(), plaintext);
+    } else if (typeof recorded.body === 'string' && !isBodyIgnored) {
       assert.equal(
         request.body.toString('utf8').replace(/signature=[0-9a-f]{64}/g, 'signature=SIG'),
         recorded.body,

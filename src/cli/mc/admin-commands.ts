@@ -1,6 +1,6 @@
 // The table of `admin` commands.
 
-import { flag, option } from './command-spec.ts';
+import { flag, many, option } from './command-spec.ts';
 import type { CommandSpec } from './command-spec.ts';
 
 const serviceCommands: readonly CommandSpec[] = [
@@ -85,6 +85,146 @@ const keyCommands: readonly CommandSpec[] = [
   },
 ];
 
+const userCommands: readonly CommandSpec[] = [
+  {
+    name: 'add',
+    summary: 'add a user, or change its secret key',
+    usage: 'TARGET [ACCESSKEY [SECRETKEY]]',
+    argsMin: 1,
+    argsMax: 3,
+    flags: [
+      option('owner-id', 'canonical id as owner of buckets and objects; random unless given'),
+      option('display-name', 'name beside the owner id; the access key unless given'),
+    ],
+    load: async () => (await import('./commands/admin-user.ts')).runUserAdd,
+  },
+  {
+    name: 'disable',
+    summary: 'refuse all requests of a user',
+    usage: 'TARGET USERNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [],
+    load: async () => (await import('./commands/admin-user.ts')).runUserDisable,
+  },
+  {
+    name: 'enable',
+    summary: 'let a user in again',
+    usage: 'TARGET USERNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [],
+    load: async () => (await import('./commands/admin-user.ts')).runUserEnable,
+  },
+  {
+    name: 'remove',
+    aliases: ['rm'],
+    summary: 'remove a user',
+    usage: 'TARGET USERNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [],
+    load: async () => (await import('./commands/admin-user.ts')).runUserRemove,
+  },
+  {
+    name: 'list',
+    aliases: ['ls'],
+    summary: 'show all users',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [],
+    load: async () => (await import('./commands/admin-user.ts')).runUserList,
+  },
+  {
+    name: 'info',
+    summary: 'show a user',
+    usage: 'TARGET USERNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [flag('owner', 'with its owner id and display name')],
+    load: async () => (await import('./commands/admin-user.ts')).runUserInfo,
+  },
+];
+
+const policyCommands: readonly CommandSpec[] = [
+  {
+    name: 'create',
+    summary: 'create or replace a policy',
+    usage: 'TARGET POLICYNAME POLICYFILE',
+    argsMin: 3,
+    argsMax: 3,
+    flags: [],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyCreate,
+  },
+  {
+    name: 'remove',
+    aliases: ['rm'],
+    summary: 'remove a policy that no user has',
+    usage: 'TARGET POLICYNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyRemove,
+  },
+  {
+    name: 'list',
+    aliases: ['ls'],
+    summary: 'show the names of all policies',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyList,
+  },
+  {
+    name: 'info',
+    summary: 'show a policy',
+    usage: 'TARGET POLICYNAME',
+    argsMin: 2,
+    argsMax: 2,
+    flags: [option('policy-file', 'also write the policy to this file', { aliases: ['f'] })],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyInfo,
+  },
+  {
+    name: 'attach',
+    summary: 'give policies to a user',
+    usage: 'TARGET POLICY [POLICY...]',
+    argsMin: 2,
+    argsMax: many,
+    flags: [
+      option('user', 'the user', { aliases: ['u'] }),
+      option('group', 'a group; servers of this release have none', { aliases: ['g'] }),
+    ],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyAttach,
+  },
+  {
+    name: 'detach',
+    summary: 'take policies from a user',
+    usage: 'TARGET POLICY [POLICY...]',
+    argsMin: 2,
+    argsMax: many,
+    flags: [
+      option('user', 'the user', { aliases: ['u'] }),
+      option('group', 'a group; servers of this release have none', { aliases: ['g'] }),
+    ],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyDetach,
+  },
+  {
+    name: 'entities',
+    summary: 'show who has which policies',
+    usage: 'TARGET',
+    argsMin: 1,
+    argsMax: 1,
+    flags: [
+      option('user', 'policies of a user', { aliases: ['u'], kind: 'list' }),
+      option('group', 'policies of a group', { aliases: ['g'], kind: 'list' }),
+      option('policy', 'users and groups that have a policy', { aliases: ['p'], kind: 'list' }),
+    ],
+    load: async () => (await import('./commands/admin-policy.ts')).runPolicyEntities,
+  },
+];
+
 /** Commands below `admin`. */
 export const adminCommands: readonly CommandSpec[] = [
   { name: 'service', summary: 'restart or stop a server', commands: serviceCommands },
@@ -97,6 +237,8 @@ export const adminCommands: readonly CommandSpec[] = [
     flags: [flag('offline', 'only what is offline')],
     load: async () => (await import('./commands/admin-info.ts')).runAdminInfo,
   },
+  { name: 'user', summary: 'manage users', commands: userCommands },
+  { name: 'policy', summary: 'manage what users may do', commands: policyCommands },
   {
     name: 'kms',
     summary: 'manage the key service behind a server',

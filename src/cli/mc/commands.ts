@@ -416,7 +416,7 @@ export const commands: readonly CommandSpec[] = [
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'anonymous batch cors event idp ilm legalhold license od quota replicate retention share sql support tag undo update watch user group policy accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'anonymous batch cors event idp ilm legalhold license od quota replicate retention share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );

@@ -114,3 +114,15 @@ function columnWidths(rows: readonly (readonly string[])[]): number[] {
     Math.max(...rows.map((row) => Array.from(row[column] ?? '').length)),
   );
 }
+
+/** Names with commas between them, in lines of at most `widthMax` characters where names are not longer. */
+export function wrapList(names: readonly string[], widthMax = 76): string[] {
+  const lines: string[] = [];
+  for (const name of names) {
+    const last = lines.at(-1);
+    const longer = `${last}, ${name}`;
+    if (last === undefined || longer.length > widthMax) lines.push(name);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
+}

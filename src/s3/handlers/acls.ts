@@ -10,8 +10,9 @@ import {
   recordedAcl,
   recordedBucketAcl,
 } from '../acl-documents.ts';
-import { emptyReply, type Reply, type S3Call, type S3Owner, xmlReply } from '../call.ts';
+import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
 import { S3Error } from '../errors.ts';
+import { ownerOfRecord } from '../listing.ts';
 import { targetVersion } from '../versions.ts';
 
 const documentBytesMax = 1024 * 1024;
@@ -20,7 +21,7 @@ const documentBytesMax = 1024 * 1024;
 export async function getBucketAcl(call: S3Call): Promise<Reply> {
   const { owner, settings } = await call.store.getBucket(call.target.bucket);
   const acl = findCannedAcl(settings.acl ?? 'private') ?? 'private';
-  return xmlReply('AccessControlPolicy', aclXml(acl, { owner: shownOwner(call, owner) }));
+  return xmlReply('AccessControlPolicy', aclXml(acl, { owner: await ownerOfRecord(call, owner) }));
 }
 
 /** GET ?acl of an object, or of one version. */
@@ -28,7 +29,7 @@ export async function getObjectAcl(call: S3Call): Promise<Reply> {
   const { bucket, key } = call.target;
   const { info } = await call.store.openObject({ bucket, key, ...targetVersion(call) });
   const acl = findCannedAcl(info.attributes.acl ?? 'private') ?? 'private';
-  const owners = objectOwners(call, info.owner, await call.store.getBucket(bucket));
+  const owners = await objectOwners(call, info.owner, await call.store.getBucket(bucket));
   return xmlReply('AccessControlPolicy', aclXml(acl, owners));
 }
 
@@ -36,7 +37,7 @@ export async function getObjectAcl(call: S3Call): Promise<Reply> {
 export async function putBucketAcl(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
   const { owner } = await call.store.getBucket(bucket);
-  const acl = await readAcl(call, { owner: shownOwner(call, owner) });
+  const acl = await readAcl(call, { owner: await ownerOfRecord(call, owner) });
   await call.store.updateBucketSettings(bucket, (settings) => {
     refusePublic(settings, acl);
     return withAcl(settings, recordedBucketAcl(acl));
@@ -50,7 +51,7 @@ export async function putObjectAcl(call: S3Call): Promise<Reply> {
   const version = targetVersion(call);
   const { info } = await call.store.openObject({ bucket, key, ...version });
   const found = await call.store.getBucket(bucket);
-  const acl = await readAcl(call, objectOwners(call, info.owner, found));
+  const acl = await readAcl(call, await objectOwners(call, info.owner, found));
   refusePublic(found.settings, acl);
   await call.store.putAcl({ bucket, key, ...version }, recordedAcl(acl));
   return emptyReply(200);
@@ -83,16 +84,13 @@ function withAcl(settings: BucketSettings, acl: string | undefined): BucketSetti
   return acl === undefined ? rest : { ...rest, acl };
 }
 
-function objectOwners(call: S3Call, objectOwner: string, bucket: BucketInfo): AclOwners {
+async function objectOwners(
+  call: S3Call,
+  objectOwner: string,
+  bucket: BucketInfo,
+): Promise<AclOwners> {
   return {
-    owner: shownOwner(call, objectOwner),
-    bucketOwner: shownOwner(call, bucket.owner),
+    owner: await ownerOfRecord(call, objectOwner),
+    bucketOwner: await ownerOfRecord(call, bucket.owner),
   };
-}
-
-/** Owners from before they had ids are root. */
-function shownOwner(call: S3Call, owner: string): S3Owner {
-  const root = call.environment.owner;
-  if (owner === root.id || !/^[0-9a-f]{64}$/.test(owner)) return root;
-  return { id: owner, displayName: owner };
 }

@@ -1,7 +1,8 @@
 // Buckets themselves: list, create, look up, delete, locate.
 
 import { findChild, findChildText, parseXml, xmlElement } from '../../base/xml.ts';
-import { bucketOwnerId } from '../access.ts';
+import { ownerIdOf } from '../../iam/identity.ts';
+import type { BucketInfo } from '../../store/types.ts';
 import { aclOfHeaders, recordedBucketAcl } from '../acl-documents.ts';
 import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
@@ -23,18 +24,58 @@ export async function listBuckets(call: S3Call): Promise<Reply> {
   }
   const prefix = queryOf(call, 'prefix') ?? '';
   const after = decodeBucketToken(queryOf(call, 'continuation-token') ?? '');
-  const page = await call.store.listBuckets({ prefix, after, limit });
+  const page = await findVisible(call, { prefix, after, limit });
   const buckets = page.buckets.map(
     (bucket) =>
       `<Bucket>${xmlElement('Name', bucket.name)}${xmlElement('CreationDate', xmlTime(bucket.createdMs))}</Bucket>`,
   );
   const last = page.buckets.at(-1)?.name ?? '';
   const inner =
-    ownerXml('Owner', call.environment.owner) +
+    ownerXml('Owner', await call.environment.describeOwner(ownerIdOf(call.owner))) +
     `<Buckets>${buckets.join('')}</Buckets>` +
     (page.isTruncated ? xmlElement('ContinuationToken', encodeBucketToken(last)) : '') +
     (prefix === '' ? '' : xmlElement('Prefix', prefix));
   return xmlReply('ListAllMyBucketsResult', inner);
+}
+
+type BucketQuery = { readonly prefix: string; readonly after: string; readonly limit: number };
+type BucketPage = { readonly buckets: readonly BucketInfo[]; readonly isTruncated: boolean };
+
+/**
+ * Who may not list all buckets sees those that are its own, that it may list, or whose place it may ask for.
+ * Throws `AccessDenied` when there is none.
+ */
+async function findVisible(call: S3Call, query: BucketQuery): Promise<BucketPage> {
+  if (call.identity.kind === 'anonymous') throw new S3Error('AccessDenied');
+  const all = { action: 's3:ListAllMyBuckets', bucket: '', key: '' };
+  if (await call.isAllowed([all])) return call.store.listBuckets(query);
+  const visible: BucketInfo[] = [];
+  let { after } = query;
+  for (;;) {
+    const page = await call.store.listBuckets({ ...query, after, limit: bucketsMax });
+    for (const bucket of page.buckets) if (await isVisible(call, bucket)) visible.push(bucket);
+    after = page.buckets.at(-1)?.name ?? '';
+    if (!page.isTruncated || visible.length > query.limit) break;
+  }
+  if (visible.length === 0 && query.after === '') throw new S3Error('AccessDenied');
+  return {
+    buckets: visible.slice(0, query.limit),
+    isTruncated: visible.length > query.limit,
+  };
+}
+
+async function isVisible(call: S3Call, { name, owner }: BucketInfo): Promise<boolean> {
+  if (owner === call.owner) return true;
+  try {
+    for (const action of ['s3:ListBucket', 's3:GetBucketLocation']) {
+      if (await call.isAllowed([{ action, bucket: name, key: '' }])) return true;
+    }
+    return false;
+  } catch (error) {
+    // It was deleted meanwhile.
+    if (toS3Error(error).code === 'NoSuchBucket') return false;
+    throw error;
+  }
 }
 
 /** PUT of a bucket. A bucket that exists is refused, unless the request is the plain repetition of itself. */
@@ -51,14 +92,14 @@ export async function createBucket(call: S3Call): Promise<Reply> {
   try {
     await call.store.createBucket({
       name: bucket,
-      owner: call.accessKey,
+      owner: call.owner,
       location,
       settings: acl === undefined ? {} : { acl },
     });
   } catch (error) {
     if (toS3Error(error).code !== 'BucketAlreadyOwnedByYou') throw error;
     const found = await call.store.getBucket(bucket);
-    if (bucketOwnerId(found) !== call.accessKey) throw new S3Error('BucketAlreadyExists');
+    if (ownerIdOf(found.owner) !== ownerIdOf(call.owner)) throw new S3Error('BucketAlreadyExists');
     if (location !== '') throw error;
     if (found.settings.acl !== acl) throw new S3Error('BucketAlreadyExists');
   }

@@ -86,7 +86,7 @@ async function copyBytes(
       sizeBytes: info.sizeBytes,
       attributes,
       encryption: plan.encryption,
-      owner: call.accessKey,
+      owner: call.owner,
       ...(checksum === undefined ? {} : { checksum }),
       ...(conditions === undefined ? {} : { conditions }),
     }),

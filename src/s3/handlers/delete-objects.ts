@@ -110,7 +110,7 @@ async function deleteOne(call: S3Call, target: Target): Promise<string> {
     const outcome = await call.store.deleteObject({
       bucket,
       key,
-      owner: call.accessKey,
+      owner: call.owner,
       ...(versionId === undefined ? {} : { versionId: checkVersionId(versionId) }),
       ...parseDeleteConditions(target, { modified: 'LastModifiedTime', size: 'Size' }),
     });

@@ -46,7 +46,7 @@ export async function headObject(call: S3Call): Promise<Reply> {
 
 function checkParameters(call: S3Call): number | undefined {
   const { headers } = call;
-  if (call.accessKey === '' && hasResponseOverrides(call)) {
+  if (call.identity.kind === 'anonymous' && hasResponseOverrides(call)) {
     throw new S3Error(
       'InvalidRequest',
       'Request specific response headers cannot be used for anonymous GET requests.',
@@ -67,7 +67,7 @@ function checkParameters(call: S3Call): number | undefined {
 /** The object as its reader may see it. A part that does not exist is told before a key is looked at. */
 function unlock(call: S3Call, object: OpenedObject, partNumber: number | undefined): OpenedObject {
   const { encryption } = object.info;
-  if (call.accessKey === '' && encryption?.kind === 'sse-kms') {
+  if (call.identity.kind === 'anonymous' && encryption?.kind === 'sse-kms') {
     throw new S3Error(
       'AccessDenied',
       'An object encrypted with aws:kms is read with a signed request only.',

@@ -5,7 +5,13 @@ import { escapeXml, xmlElement } from '../../base/xml.ts';
 import type { ListObjectsPage, ObjectInfo } from '../../store/types.ts';
 import { queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument } from '../errors.ts';
-import { type EncodeText, listLimit, optionalText, ownerXml, textEncoding } from '../listing.ts';
+import {
+  type EncodeText,
+  listLimit,
+  optionalText,
+  ownerElements,
+  textEncoding,
+} from '../listing.ts';
 
 /** GET of a bucket, version 1 of the listing. */
 export async function listObjects(call: S3Call): Promise<Reply> {
@@ -27,7 +33,7 @@ export async function listObjects(call: S3Call): Promise<Reply> {
     query.encodingXml +
     xmlElement('IsTruncated', page.isTruncated) +
     contentsXml(page, encode, {
-      owner: ownerXml('Owner', call.environment.owner),
+      owner: await ownerElements(call, page.objects),
       withMetadata: false,
     }) +
     prefixesXml(page, encode);
@@ -57,7 +63,7 @@ export async function listObjectsV2(call: S3Call): Promise<Reply> {
     query.encodingXml +
     xmlElement('IsTruncated', page.isTruncated) +
     contentsXml(page, encode, {
-      owner: withOwner ? ownerXml('Owner', call.environment.owner) : '',
+      owner: withOwner ? await ownerElements(call, page.objects) : () => '',
       withMetadata: queryOf(call, 'metadata') === 'true',
     }) +
     prefixesXml(page, encode);
@@ -97,12 +103,15 @@ async function findPage(call: S3Call, query: ListQuery, after: string): Promise<
 function contentsXml(
   page: ListObjectsPage,
   encode: EncodeText,
-  shown: { readonly owner: string; readonly withMetadata: boolean },
+  shown: {
+    readonly owner: (object: ObjectInfo) => string;
+    readonly withMetadata: boolean;
+  },
 ): string {
   let xml = '';
   for (const object of page.objects) {
     const metadata = shown.withMetadata ? metadataXml(object) : '';
-    xml += `<Contents>${entryXml(object, encode)}${shown.owner}${metadata}</Contents>`;
+    xml += `<Contents>${entryXml(object, encode)}${shown.owner(object)}${metadata}</Contents>`;
   }
   return xml;
 }

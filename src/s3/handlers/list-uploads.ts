@@ -3,7 +3,14 @@
 import { xmlElement } from '../../base/xml.ts';
 import { queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument } from '../errors.ts';
-import { listLimit, optionalText, ownerXml, textEncoding } from '../listing.ts';
+import {
+  listLimit,
+  optionalText,
+  ownerElements,
+  ownerOfRecord,
+  ownerXml,
+  textEncoding,
+} from '../listing.ts';
 import { checksumXml } from '../results.ts';
 import { uploadOf } from './multipart.ts';
 
@@ -22,7 +29,7 @@ export async function listParts(call: S3Call): Promise<Reply> {
   const { encode, encodingXml } = textEncoding(call);
   const page = await call.store.listParts({ ...uploadOf(call), afterPart, limit });
   const { upload, parts } = page;
-  const { owner } = call.environment;
+  const owner = await ownerOfRecord(call, upload.owner);
   const last = parts.at(-1)?.number ?? afterPart;
   const items = parts.map(
     (part) =>
@@ -56,11 +63,10 @@ export async function listMultipartUploads(call: S3Call): Promise<Reply> {
   const query = { prefix, delimiter, keyMarker, uploadIdMarker, limit };
   const { bucket } = call.target;
   const page = await call.store.listUploads({ bucket, ...query });
-  const owner = ownerXml('Owner', call.environment.owner);
-  const initiator = ownerXml('Initiator', call.environment.owner);
+  const ownerOf = await ownerElements(call, page.uploads);
   const uploads = page.uploads.map(
     (upload) =>
-      `<Upload>${xmlElement('Key', encode(upload.key))}${xmlElement('UploadId', upload.uploadId)}${initiator}${owner}${xmlElement('StorageClass', upload.attributes.storageClass)}${xmlElement('Initiated', xmlTime(upload.initiatedMs))}${declaredXml(upload.checksum)}</Upload>`,
+      `<Upload>${xmlElement('Key', encode(upload.key))}${xmlElement('UploadId', upload.uploadId)}${initiatorOf(ownerOf(upload))}${ownerOf(upload)}${xmlElement('StorageClass', upload.attributes.storageClass)}${xmlElement('Initiated', xmlTime(upload.initiatedMs))}${declaredXml(upload.checksum)}</Upload>`,
   );
   const prefixes = page.commonPrefixes.map(
     (name) => `<CommonPrefixes>${xmlElement('Prefix', encode(name))}</CommonPrefixes>`,
@@ -83,6 +89,11 @@ export async function listMultipartUploads(call: S3Call): Promise<Reply> {
     uploads.join('') +
     prefixes.join('');
   return xmlReply('ListMultipartUploadsResult', inner);
+}
+
+/** Whoever begins an upload owns what it becomes. */
+function initiatorOf(ownerElement: string): string {
+  return ownerElement.replaceAll('Owner>', 'Initiator>');
 }
 
 function declaredXml(

@@ -5,7 +5,7 @@ import { escapeXml, xmlElement } from '../../base/xml.ts';
 import type { ListVersionsPage, VersionInfo } from '../../store/types.ts';
 import { queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument } from '../errors.ts';
-import { type EncodeText, optionalText, ownerXml } from '../listing.ts';
+import { type EncodeText, optionalText, ownerElements } from '../listing.ts';
 import { checkVersionId } from '../versions.ts';
 import { entryXml, prefixesXml, readQuery } from './list-objects.ts';
 
@@ -16,9 +16,14 @@ export async function listObjectVersions(call: S3Call): Promise<Reply> {
   const keyMarker = queryOf(call, 'key-marker') ?? '';
   const versionMarker = readVersionMarker(call, keyMarker);
   const page = await findPage(call, { ...query, keyMarker, versionMarker });
-  const owner = ownerXml('Owner', call.environment.owner);
+  const ownerOf = await ownerElements(
+    call,
+    page.versions.map(({ info }) => info),
+  );
   let versions = '';
-  for (const version of page.versions) versions += versionXml(version, encode, owner);
+  for (const version of page.versions) {
+    versions += versionXml(version, encode, ownerOf(version.info));
+  }
   const inner =
     xmlElement('Name', call.target.bucket) +
     xmlElement('Prefix', encode(query.prefix)) +

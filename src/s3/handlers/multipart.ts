@@ -63,7 +63,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Reply> {
     key: target.key,
     attributes,
     encryption,
-    owner: call.accessKey,
+    owner: call.owner,
     ...(checksum === undefined ? {} : { checksum }),
   });
   const replyHeaders: ReplyHeaders = [];

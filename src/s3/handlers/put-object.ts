@@ -31,7 +31,7 @@ export async function putObject(call: S3Call): Promise<Reply> {
     key: target.key,
     attributes,
     encryption,
-    owner: call.accessKey,
+    owner: call.owner,
     ...(conditions === undefined ? {} : { conditions }),
   });
   return emptyReply(200, writtenHeaders(call, info));
@@ -60,7 +60,7 @@ export async function deleteObject(call: S3Call): Promise<Reply> {
   const { versionId, isMarker } = await call.store.deleteObject({
     bucket,
     key,
-    owner: call.accessKey,
+    owner: call.owner,
     ...targetVersion(call),
     ...deleteConditions(call.headers),
   });

@@ -1,36 +1,17 @@
 // `admin kms key create|list|status|info`: master keys, through the store's admin API. `info` is an addition:
 // what a key protects.
 
-import { aliasOf, openAdmin } from '../context.ts';
+import { callAdmin } from '../admin-call.ts';
+import { aliasOf } from '../context.ts';
 import type { McContext } from '../context.ts';
-import { toMcError } from '../error.ts';
-import { Failure } from '../failure.ts';
 import { formatSize, plural } from '../format.ts';
 
 const base = '/minio/kms/v1/key';
 
-async function callKms(
-  context: McContext,
-  target: string,
-  call: { method: string; path: string; query: Record<string, string>; problem: string },
-): Promise<unknown> {
-  let admin;
-  try {
-    admin = await openAdmin(context, target);
-  } catch (error) {
-    throw new Failure('Unable to initialize admin connection.', toMcError(error));
-  }
-  try {
-    return await admin.call(call.method, call.path, call.query);
-  } catch (error) {
-    throw new Failure(call.problem, toMcError(error));
-  }
-}
-
 /** `admin kms key create TARGET KEY` */
 export async function runKeyCreate(context: McContext, args: readonly string[]): Promise<void> {
   const [target = '', key = ''] = args;
-  await callKms(context, target, {
+  await callAdmin(context, target, {
     method: 'POST',
     path: `${base}/create`,
     query: { 'key-id': key },
@@ -46,7 +27,7 @@ export async function runKeyCreate(context: McContext, args: readonly string[]):
 /** `admin kms key list TARGET` */
 export async function runKeyList(context: McContext, args: readonly string[]): Promise<void> {
   const [target = ''] = args;
-  const answer = await callKms(context, target, {
+  const answer = await callAdmin(context, target, {
     method: 'GET',
     path: `${base}/list`,
     query: { pattern: '*' },
@@ -79,7 +60,7 @@ function keyTable(keys: readonly string[]): string {
 /** `admin kms key status TARGET [KEY]`: exit code 0 also for a key that does not work. */
 export async function runKeyStatus(context: McContext, args: readonly string[]): Promise<void> {
   const [target = '', key = ''] = args;
-  const answer = (await callKms(context, target, {
+  const answer = (await callAdmin(context, target, {
     method: 'GET',
     path: `${base}/status`,
     query: { 'key-id': key },
@@ -113,7 +94,7 @@ export async function runKeyStatus(context: McContext, args: readonly string[]):
 /** `admin kms key info TARGET KEY` */
 export async function runKeyInfo(context: McContext, args: readonly string[]): Promise<void> {
   const [target = '', key = ''] = args;
-  const answer = (await callKms(context, target, {
+  const answer = (await callAdmin(context, target, {
     method: 'GET',
     path: `${base}/usage`,
     query: { 'key-id': key },

@@ -3,9 +3,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 
+import { askKeys } from '../ask-keys.ts';
 import { isAliasName, isHostUrl } from '../config.ts';
 import type { Alias, AliasConfig } from '../config.ts';
 import { openS3For } from '../context.ts';
@@ -24,7 +23,7 @@ export async function runAliasSet(context: McContext, args: readonly string[]): 
   const path = context.flags.find('path') ?? 'auto';
   checkPlace({ name, url, api, path });
   await context.aliases.prepare();
-  const keys = await readKeys(context, args.slice(2));
+  const keys = await askKeys(context, args.slice(2));
   checkKeys(keys);
   const alias: Alias = {
     name,
@@ -198,41 +197,6 @@ function checkKeys(keys: { accessKey: string; secretKey: string }): void {
   }
   if (secretKey.length < 8) {
     throw new Failure('Invalid secret key, it has less than 8 characters.', invalidArguments());
-  }
-}
-
-async function readKeys(
-  context: McContext,
-  given: readonly string[],
-): Promise<{ accessKey: string; secretKey: string }> {
-  const [accessKey, secretKey] = given;
-  if (accessKey !== undefined && secretKey !== undefined) return { accessKey, secretKey };
-  const isTerminal = (context.io.stdin as Readable & { isTTY?: boolean }).isTTY === true;
-  const reader = createInterface({
-    input: context.io.stdin,
-    ...(isTerminal ? { output: context.io.stdout, terminal: true } : {}),
-  });
-  const lines = reader[Symbol.asyncIterator]();
-  const ask = async (prompt: string, isHidden: boolean): Promise<string> => {
-    if (isTerminal) context.io.stdout.write(prompt);
-    // While a secret is typed nothing is echoed: the interface writes through this one method.
-    const internal = reader as unknown as { _writeToOutput?: (text: string) => void };
-    const write = internal._writeToOutput;
-    if (isHidden && isTerminal) internal._writeToOutput = () => undefined;
-    const line = await lines.next();
-    if (isHidden && isTerminal) {
-      if (write !== undefined) internal._writeToOutput = write;
-      context.io.stdout.write('\n');
-    }
-    return line.done === true ? '' : line.value.trim();
-  };
-  try {
-    return {
-      accessKey: accessKey ?? (await ask('Enter Access Key: ', false)),
-      secretKey: await ask('Enter Secret Key: ', true),
-    };
-  } finally {
-    reader.close();
   }
 }
 
