@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CachedKeyStore, type CacheRules, staleAfterMs } from './cached-key-store.ts';
+import { CachedKeyStore, type CacheRules, lookEveryMs, staleAfterMs } from './cached-key-store.ts';
 import { type KeyStore, KeyStoreError } from './key-store.ts';
 import { createMasterKey, keyTimeOf } from './master-key.ts';
 import { changeStoredKey, formatStoredKey } from './stored-key.ts';
@@ -38,18 +38,20 @@ function setUp(rules: CacheRules = usualRules) {
     close: async () => {},
   };
   const replaced: string[] = [];
-  const cache = new CachedKeyStore({
-    store,
-    onReplaced: (error) => replaced.push(error.code),
-    rules,
-    now: () => clock.now,
-    onOffline: (isOffline) => transitions.push(isOffline),
-    after: (ms, call) => {
-      const timer = { at: clock.now + ms, call };
-      timers.add(timer);
-      return () => timers.delete(timer);
-    },
-  });
+  const cacheOf = () =>
+    new CachedKeyStore({
+      store,
+      onReplaced: (error) => replaced.push(error.code),
+      rules,
+      now: () => clock.now,
+      onOffline: (isOffline) => transitions.push(isOffline),
+      after: (ms, call) => {
+        const timer = { at: clock.now + ms, call };
+        timers.add(timer);
+        return () => timers.delete(timer);
+      },
+    });
+  const cache = cacheOf();
   const pass = (ms: number) => {
     clock.now += ms;
     for (const timer of timers) {
@@ -65,7 +67,7 @@ function setUp(rules: CacheRules = usualRules) {
     await new Promise((resolve) => setImmediate(resolve));
   };
   const load = async (name = 'a') => cache.load(name);
-  return { values, fake, clock, cache, transitions, replaced, pass, answer, load, timers };
+  return { values, fake, clock, cache, cacheOf, transitions, replaced, pass, answer, load, timers };
 }
 
 function disable(values: Map<string, string>): void {
@@ -275,4 +277,75 @@ test('no timer is left behind', async () => {
   clock.now += 500;
   await assert.rejects(load(), { code: 'failed' });
   assert.equal(timers.size, 0);
+});
+
+test('a cache that takes over goes on offline for as long as the first, and no longer', async () => {
+  const { fake, clock, cache, cacheOf, transitions, load } = setUp({
+    ...usualRules,
+    offlineMs: 60_000,
+  });
+  await load();
+  fake.trouble = new KeyStoreError('unreachable', 'gone');
+  clock.now += 30_000;
+  await load();
+  const next = cacheOf();
+  next.takeOver(cache);
+  cache.clear();
+  assert.equal(next.offlineLeftMs(), 30_000);
+  clock.now += 29_999;
+  assert.equal((await next.load('a')).key.state, 'enabled');
+  clock.now += 1;
+  await assert.rejects(async () => next.load('a'), unreachable);
+  fake.trouble = undefined;
+  await next.load('a');
+  assert.deepEqual(transitions, [true, false]);
+});
+
+test('what was forgotten is not taken over, and replaces what was taken over before', async () => {
+  const { fake, cache, cacheOf, load } = setUp({ ...usualRules, offlineMs: 60_000 });
+  await load();
+  const next = cacheOf();
+  next.takeOver(cache);
+  cache.forget('a');
+  next.takeOver(cache);
+  fake.trouble = new KeyStoreError('unreachable', 'gone');
+  await assert.rejects(async () => next.load('a'), unreachable);
+});
+
+test('one slow key is used offline alone: the others are compared, and the store counts as reachable', async () => {
+  const { fake, values, clock, cache, transitions, pass, load } = setUp({
+    ...usualRules,
+    offlineMs: 60_000,
+  });
+  values.set('b', newValue());
+  await load('a');
+  await load('b');
+  clock.now += 500;
+  fake.isHeld = true;
+  const slow = load('a');
+  fake.isHeld = false;
+  pass(500);
+  await load('b');
+  pass(500);
+  assert.equal((await slow).key.state, 'enabled');
+  assert.deepEqual(transitions, []);
+  values.delete('b');
+  await assert.rejects(load('b'), { code: 'not-found' });
+  const { gets } = fake;
+  for (let round = 0; round < 5; round += 1) await load('a');
+  assert.equal(fake.gets, gets);
+});
+
+test('looks share one read each quarter of a second, and none that began before it was asked for', async () => {
+  const { fake, values, cache, pass, load } = setUp();
+  await load();
+  await cache.look('a');
+  const { gets } = fake;
+  const looks = Array.from({ length: 100 }, () => cache.look('a'));
+  disable(values);
+  pass(lookEveryMs - 1);
+  assert.equal(fake.gets, gets);
+  pass(1);
+  for (const found of await Promise.all(looks)) assert.equal(found.key.state, 'disabled');
+  assert.equal(fake.gets, gets + 1);
 });

@@ -58,6 +58,8 @@ export const staleAfterMs = 1_000;
 const answerWithinMs = 5_000;
 /** A read without an answer after this long no longer keeps others from trying. */
 const abandonAfterMs = 15_000;
+/** `look` begins a read of one key at most this often. */
+export const lookEveryMs = 250;
 /** One retry of an answer that came too late. */
 const readTriesMax = 2;
 
@@ -91,6 +93,8 @@ export class CachedKeyStore implements KeyStore {
   readonly #onReplaced: NonNullable<CacheDeps['onReplaced']>;
   readonly #entries = new Map<string, Entry>();
   readonly #checks = new Map<string, Check>();
+  /** When `look` last began a read of a name, and the one that waits for its turn. */
+  readonly #looks = new Map<string, { readonly at: number; next?: Promise<CachedKey> }>();
   /** Names that are refused because they have another key now. */
   readonly #replaced = new Set<string>();
   #clearedAt: number;
@@ -98,6 +102,8 @@ export class CachedKeyStore implements KeyStore {
   #isOffline = false;
   /** When the store was asked for the last answer it gave. */
   #answeredAt: number;
+  /** When an answer last came. */
+  #heardAt: number;
 
   constructor(deps: CacheDeps) {
     this.#store = deps.store;
@@ -110,6 +116,7 @@ export class CachedKeyStore implements KeyStore {
     this.#onReplaced = deps.onReplaced ?? (() => {});
     this.#clearedAt = deps.now();
     this.#answeredAt = deps.now();
+    this.#heardAt = deps.now();
     this.states = new KeyStates({ now: deps.now });
     this.known = deps.known ?? new KnownKeys();
   }
@@ -141,6 +148,38 @@ export class CachedKeyStore implements KeyStore {
     const running = this.#checks.get(name);
     if (running !== undefined) await running.answer.catch(() => undefined);
     return this.#checked(name);
+  }
+
+  /**
+   * As `recheck`, for callers who cannot be trusted with a read each: those who ask while one waits for its
+   * turn share it, and a key has a turn every `lookEveryMs`.
+   */
+  look(name: string): Promise<CachedKey> {
+    const last = this.#looks.get(name);
+    if (last?.next !== undefined) return last.next;
+    const waitMs = last === undefined ? 0 : last.at + lookEveryMs - this.#now();
+    if (last === undefined || waitMs <= 0) {
+      this.#looks.set(name, { at: this.#now() });
+      return this.recheck(name);
+    }
+    const turn = new Promise<void>((resolve) => void this.#after(waitMs, resolve));
+    last.next = turn.then(() => {
+      this.#looks.set(name, { at: this.#now() });
+      return this.recheck(name);
+    });
+    return last.next;
+  }
+
+  /**
+   * Goes on with what another cache over the same store has, so that keys stay usable while the store cannot
+   * be reached. Whatever this one had is forgotten. Nothing gets younger by it.
+   */
+  takeOver(previous: CachedKeyStore): void {
+    this.clear();
+    for (const [name, entry] of previous.#entries) this.#entries.set(name, { ...entry });
+    this.#answeredAt = previous.#answeredAt;
+    this.#heardAt = previous.#heardAt;
+    this.#isOffline = previous.#isOffline;
   }
 
   async get(name: string): Promise<string> {
@@ -200,6 +239,9 @@ export class CachedKeyStore implements KeyStore {
   sweep(): void {
     const now = this.#now();
     const { anyMs, unusedMs, offlineMs } = this.#rules;
+    for (const [name, { at, next }] of this.#looks) {
+      if (next === undefined && now - at >= lookEveryMs) this.#looks.delete(name);
+    }
     if (this.#isOffline && offlineMs > 0) {
       this.#forgetIf((entry) => now - entry.checkedAt >= offlineMs);
       for (const name of this.#entries.keys()) {
@@ -279,7 +321,7 @@ export class CachedKeyStore implements KeyStore {
     const withinMs = this.#rules.offlineMs > 0 ? staleAfterMs : answerWithinMs;
     const cancel = this.#after(withinMs, () => {
       const error = tooSlow(name);
-      if (!check.isOutdated) this.#setOffline(true, error);
+      if (!check.isOutdated) this.#wasSlow(now, error);
       reject(error);
     });
     // Nobody may join a read that has its answer.
@@ -313,8 +355,13 @@ export class CachedKeyStore implements KeyStore {
       }
     }
     const error = tooSlow(name);
-    this.#setOffline(true, error);
+    this.#wasSlow(check.startedAt, error);
     throw error;
+  }
+
+  /** A read that began then has no answer in time: the store does not answer, unless it answered others. */
+  #wasSlow(startedAt: number, error: Error): void {
+    if (this.#heardAt <= startedAt) this.#setOffline(true, error);
   }
 
   /** The parsed value; undefined when it is older than what is known. Throws `corrupt`, `replaced`. */
@@ -362,6 +409,7 @@ export class CachedKeyStore implements KeyStore {
 
   #answered(startedAt: number): void {
     this.#answeredAt = Math.max(this.#answeredAt, startedAt);
+    this.#heardAt = this.#now();
     this.#setOffline(false);
   }
 

@@ -365,12 +365,12 @@ export class KeyService {
     return usable((await this.#load(name)).key);
   }
 
-  /** The key, read again when the ciphertext names a version that another node may just have made. */
+  /** The key, read again when the ciphertext names a version that another node may just have made: a few times a second. */
   async #usableFor(name: string, ciphertext: Uint8Array): Promise<MasterKey> {
     const masterKey = await this.#usable(name);
     const version = versionOf(ciphertext);
     if (version <= newestVersion(masterKey) || version > keyVersionsMax) return masterKey;
-    return usable((await fromStore(() => this.#store.recheck(name))).key);
+    return usable((await fromStore(() => this.#store.look(name))).key);
   }
 
   async #changeState(name: string, kind: 'enable' | 'disable'): Promise<void> {

@@ -10,7 +10,7 @@ import {
   generateAgeIdentity,
 } from '../../keys/backup/age.ts';
 import { createMasterKey, keyTimeOf } from '../../keys/master-key.ts';
-import { changeStoredKey, formatStoredKey } from '../../keys/stored-key.ts';
+import { changeStoredKey, formatStoredKey, parseStoredKey } from '../../keys/stored-key.ts';
 import { MemoryKeyStore } from '../../keystores/memory.ts';
 import { runKesKeyBackup, runKesKeyRestore } from './backup.ts';
 import { KeyRestoreError, restoreKeys } from './key-restore.ts';
@@ -177,7 +177,7 @@ test('a destroyed key is never brought back, and a store that loses a write is n
   await store.create('gone', '{"state":"destroyed"}');
   const keys = [{ name: 'gone', value: newKey() }];
   await assert.rejects(
-    restoreKeys(store, keys, 'force'),
+    restoreKeys(store, keys, 'force', 0),
     (error) =>
       error instanceof KeyRestoreError &&
       error.code === 'different' &&
@@ -193,7 +193,7 @@ test('a destroyed key is never brought back, and a store that loses a write is n
   };
   lossy.get = (name) => get(name);
   await assert.rejects(
-    restoreKeys(lossy, [{ name: 'k', value: newKey() }], 'refuse'),
+    restoreKeys(lossy, [{ name: 'k', value: newKey() }], 'refuse', 0),
     (error) => error instanceof KeyRestoreError && error.code === 'lost',
   );
   assert.ok(isWritten);
@@ -216,9 +216,26 @@ test('force does not put a key back to an older state of itself', async () => {
   await store.create('k', now);
   for (const older of [value, '{"state":"destroyed"}']) {
     await assert.rejects(
-      restoreKeys(store, [{ name: 'k', value: older }], 'force'),
+      restoreKeys(store, [{ name: 'k', value: older }], 'force', 0),
       /newer state.*: k:/,
     );
   }
   assert.equal(await store.get('k'), now);
+});
+
+test('a key that was to be destroyed at a time that has passed comes back disabled', async () => {
+  const destroyAt = keyTimeOf(1_000_000);
+  const value = changeStoredKey(newKey(), { kind: 'schedule', destroyAt });
+  const store = new MemoryKeyStore();
+  const keys = [{ name: 'k', value }];
+  const restored = await restoreKeys(store, keys, 'refuse', 1_000_000);
+  assert.deepEqual([restored.written, restored.disabled], [['k'], ['k']]);
+  assert.equal(parseStoredKey(await store.get('k')).state, 'disabled');
+  const again = await restoreKeys(store, keys, 'refuse', 1_000_000);
+  assert.deepEqual([again.identical, again.disabled], [['k'], []]);
+  const early = new MemoryKeyStore();
+  assert.deepEqual((await restoreKeys(early, keys, 'refuse', 999_999)).disabled, []);
+  assert.equal(await early.get('k'), value);
+  // Restored early, still scheduled, and run again late: it is there, and is left.
+  assert.deepEqual((await restoreKeys(early, keys, 'refuse', 1_000_000)).identical, ['k']);
 });

@@ -174,7 +174,9 @@ async function restore(flags: RestoreFlags, io: CliIo): Promise<number> {
   io.stderr.write(`The backup of ${found.createdAt} is whole: ${found.keys.length} keys.\n`);
   if (flags.verifyOnly === true) return 0;
   const mode = flags.force === true ? 'force' : flags.merge === true ? 'merge' : 'refuse';
-  const result = await withStore(flags.config, io, (store) => restoreKeys(store, found.keys, mode));
+  const result = await withStore(flags.config, io, (store) =>
+    restoreKeys(store, found.keys, mode, Date.now()),
+  );
   io.stderr.write(describe(result, mode));
   return 0;
 }
@@ -226,10 +228,15 @@ async function readBackup(file: string, identities: readonly AgeIdentity[]): Pro
 }
 
 function describe(result: RestoreResult, mode: RestoreMode): string {
-  const { written, identical, skipped, replaced } = result;
+  const { written, identical, skipped, replaced, disabled } = result;
   const lines = [`Restored ${written.length} keys; ${identical.length} were there already.`];
   if (mode === 'merge') lines.push(`Left as they are: ${skipped.join(', ') || 'none'}.`);
   if (mode === 'force') lines.push(`Replaced: ${replaced.join(', ') || 'none'}.`);
+  if (disabled.length > 0) {
+    lines.push(
+      `Disabled, because they were to be destroyed at a time that has passed: ${disabled.join(', ')}. Enable them, or have them destroyed.`,
+    );
+  }
   return `${lines.join('\n')}\n`;
 }
 

@@ -5,7 +5,8 @@
 import { type BackupEntry, isStoredKey } from '../../keys/backup/key-backup.ts';
 import { isName } from '../../keys/key-name.ts';
 import { type KeyStore, KeyStoreError } from '../../keys/key-store.ts';
-import { parseStored } from '../../keys/stored-key.ts';
+import { keyTimeMs } from '../../keys/master-key.ts';
+import { changeStoredKey, parseStored } from '../../keys/stored-key.ts';
 
 /** `different`: names are taken by other keys. `lost`: a key does not read back as it was written. */
 export type KeyRestoreErrorCode = 'different' | 'lost';
@@ -29,9 +30,11 @@ export type RestoreResult = {
   readonly identical: readonly string[];
   readonly skipped: readonly string[];
   readonly replaced: readonly string[];
+  /** Of the written and replaced: disabled, because they were to be destroyed at a time that has passed. */
+  readonly disabled: readonly string[];
 };
 
-type Step = BackupEntry & { readonly existing?: string };
+type Step = BackupEntry & { readonly existing?: string; readonly isDisabled?: boolean };
 
 /** Store calls under way together. */
 const callsMax = 8;
@@ -65,17 +68,19 @@ export async function* readAllKeys(
 
 /**
  * Puts keys into a store. In mode `refuse` nothing is written when a name is taken by another key; a
- * destroyed key is never brought back, whatever the mode. Throws `KeyRestoreError`, `KeyStoreError`.
+ * destroyed key is never brought back, whatever the mode. One that was to be destroyed at a time before
+ * `nowMs` (milliseconds since 1970) comes back disabled: else it would be destroyed at once. Throws
+ * `KeyRestoreError`, `KeyStoreError`.
  */
 export async function restoreKeys(
   store: KeyStore,
   keys: readonly BackupEntry[],
   mode: RestoreMode,
+  nowMs: number,
 ): Promise<RestoreResult> {
-  const steps = await inGroups(keys, async (key): Promise<Step> => {
-    const existing = await findValue(store, key.name);
-    return existing === undefined ? key : { ...key, existing };
-  });
+  const steps = await inGroups(keys, async (key) =>
+    stepOf(key, await findValue(store, key.name), nowMs),
+  );
   const different = steps.filter(({ existing, value }) => (existing ?? value) !== value);
   if (mode !== 'merge') refuseOlder(different);
   refuseDifferent(different, mode);
@@ -92,7 +97,18 @@ export async function restoreKeys(
     identical: namesOf(steps.filter(({ existing, value }) => existing === value)),
     skipped: mode === 'merge' ? namesOf(different) : [],
     replaced: namesOf(changed),
+    disabled: namesOf([...missing, ...changed].filter(({ isDisabled }) => isDisabled === true)),
   };
+}
+
+function stepOf(key: BackupEntry, existing: string | undefined, nowMs: number): Step {
+  const found = existing === undefined ? {} : { existing };
+  const stored = parseStored(key.value);
+  if (stored.state !== 'scheduled' || stored.destroyAt === undefined) return { ...key, ...found };
+  // A key that is still there as it was saved is none to restore.
+  if (keyTimeMs(stored.destroyAt) > nowMs || existing === key.value) return { ...key, ...found };
+  const value = changeStoredKey(key.value, { kind: 'disable' });
+  return { name: key.name, value, ...found, isDisabled: true };
 }
 
 function refuseDifferent(different: readonly Step[], mode: RestoreMode): void {

@@ -303,4 +303,36 @@ void describe('a key store that does not answer', () => {
     assert.equal(told.length, 2, told.join());
     assert.match(told[0] ?? '', /cached keys are used until \d{4}-/);
   });
+
+  void test('keys usable offline stay so over a reload, unless the key store changes', async () => {
+    const keyStore = new MemoryKeyStore();
+    const cache = { ...kes.config.cache, offlineMs: 60_000, revalidateMs: 1 };
+    await withServer(
+      async ({ server, call }) => {
+        const generate = async () => (await call('PUT', '/v1/key/generate/app-key')).status;
+        assert.equal(await generate(), 200);
+        keyStore.get = () => Promise.reject(new KeyStoreError('unreachable', 'gone'));
+        await server.reload({ ...kes.config, cache });
+        assert.equal(await generate(), 200);
+        await server.reload({ ...kes.config, cache, keys: [] });
+        assert.equal(await generate(), 200);
+        await server.reload({ ...kes.config, keys: [] });
+        assert.equal(await generate(), 502);
+      },
+      { cache },
+      { keyStore },
+    );
+    await withDirectory(async (path) => {
+      await withServer(
+        async ({ server, call }) => {
+          const generate = async () => (await call('PUT', '/v1/key/generate/app-key')).status;
+          assert.equal(await generate(), 200);
+          const other = { type: 'fs', path: join(path, 'other') } as const;
+          await server.reload({ ...kes.config, cache, keys: [], keyStore: other });
+          assert.equal(await generate(), 404);
+        },
+        { cache, keyStore: { type: 'fs', path: join(path, 'keys') } },
+      );
+    });
+  });
 });

@@ -112,6 +112,7 @@ function assemble(config: KesConfig, deps: KesKeysDeps, parts: Parts): KesKeys {
   const { store, known, peers, previous } = parts;
   const { now = () => performance.now() } = deps;
   const cache = openCache(config, deps, parts);
+  takeOverCache({ config, store, cache }, previous);
   const clock = previous?.clock ?? new CalmClock({ nowMs: Date.now, now });
   const service = new KeyService({
     store: cache,
@@ -122,6 +123,17 @@ function assemble(config: KesConfig, deps: KesKeysDeps, parts: Parts): KesKeys {
     ...(peers && { onChange: (name: string) => peers.changed(name) }),
   });
   return { config, store, cache, known, clock, service, ...(peers && { peers }) };
+}
+
+/**
+ * Keys that may be used while the store is unreachable stay so over a reload that leaves the store as it is.
+ * With another store, path or credentials the cache begins empty.
+ */
+export function takeOverCache(
+  { config, store, cache }: Pick<KesKeys, 'config' | 'store' | 'cache'>,
+  previous: KesKeys | undefined,
+): void {
+  if (previous?.store === store && config.cache.offlineMs > 0) cache.takeOver(previous.cache);
 }
 
 function openCache(

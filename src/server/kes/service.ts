@@ -29,7 +29,13 @@ import {
 import { createTransport, type KesTransport } from '../../kes/transport/transport.ts';
 import type { KeyStore } from '../../keys/key-store.ts';
 import { openServiceAudit, type ServiceAudit } from './audit.ts';
-import { closeKesKeys, createPredefinedKeys, type KesKeys, openKesKeys } from './keys.ts';
+import {
+  closeKesKeys,
+  createPredefinedKeys,
+  type KesKeys,
+  openKesKeys,
+  takeOverCache,
+} from './keys.ts';
 import { readVersion } from '../version.ts';
 
 /** Logs are made by the caller; everything else has a default. */
@@ -189,6 +195,8 @@ class Service implements KesServer {
       try {
         await createPredefinedKeys(next.keys, this.#deps);
         await this.#deps.audit.reload(config);
+        // Once more: what was forgotten meanwhile must not come back.
+        takeOverCache(next.keys, previous.keys);
         this.#adopt(next);
       } catch (error) {
         await closeKesKeys(next.keys, previous.keys);
