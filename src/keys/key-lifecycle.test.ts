@@ -464,3 +464,39 @@ test('a listing reads each key once, and ends early rather than late', async () 
   }
   assert.equal(new Set(seen).size, 200);
 });
+
+test('a key scheduled while the clock was years behind is not destroyed when it is right, and can be called off', async () => {
+  const { service, clock, pass, store } = await setUp();
+  await service.scheduleDestruction('k', { afterMs: weekMs, by: 'me' });
+  clock.day += 1_000 * weekMs;
+  const minutes = async (count: number) => {
+    for (let minute = 0; minute < count; minute += 1) {
+      await service.destroyDue();
+      pass(60_000);
+    }
+  };
+  await minutes(120);
+  assert.equal(parseStored(await store.get('k')).state, 'scheduled');
+  await service.cancelDestruction('k');
+  await service.scheduleDestruction('k', { afterMs: weekMs, by: 'me' });
+  clock.day += 1_000 * weekMs;
+  await minutes(61 + 24 * 60 + 1);
+  assert.equal(parseStored(await store.get('k')).state, 'destroyed');
+});
+
+test('a ciphertext that names a version nobody made costs no read each', async () => {
+  const { service, store } = await setUp();
+  const { ciphertext } = await service.generate('k', none);
+  const forged = Buffer.concat([Buffer.from('cf6b760100000063', 'hex'), ciphertext]);
+  let gets = 0;
+  const { get } = store;
+  store.get = async (name) => {
+    gets += 1;
+    return get.call(store, name);
+  };
+  const calls = Array.from({ length: 200 }, () =>
+    assert.rejects(service.decrypt('k', forged, none), { code: 'not-authentic' }),
+  );
+  await Promise.all(calls);
+  assert.ok(gets <= 2, `${gets} reads`);
+});

@@ -8,9 +8,11 @@ import { type Log, silentLog } from '../base/log.ts';
 import type { CachedKey, CachedKeyStore } from './cached-key-store.ts';
 import { CalmClock } from './calm-clock.ts';
 import { openWith, sealWith, versionOf } from './ciphertext.ts';
+import { DueKeys } from './due-keys.ts';
 import { fromStore, KeyChanges } from './key-changes.ts';
 import { KeyError } from './key-error.ts';
 import { KeyLister, type KeyListing } from './key-listing.ts';
+import { scheduleOf } from './key-states.ts';
 import type { KeyStoreStatus } from './key-store.ts';
 import type { KnownKey } from './known-keys.ts';
 import {
@@ -78,7 +80,7 @@ export type KeyServiceDeps = {
   /** Called after each durable change this node made. Must not throw. */
   readonly onChange?: (name: string) => void;
   /** Decides what is due; one of its own when absent. */
-  readonly clock?: CalmClock;
+  readonly due?: DueKeys;
   readonly log?: Log;
 };
 
@@ -90,7 +92,7 @@ export class KeyService {
   readonly #store: CachedKeyStore;
   readonly #nowMs: () => number;
   /** Decides what is due: a clock that was set wrong must not destroy keys. */
-  readonly #clock: CalmClock;
+  readonly #due: DueKeys;
   readonly #log: Log;
   readonly #changes: KeyChanges;
   readonly #lister: KeyLister;
@@ -106,7 +108,7 @@ export class KeyService {
     this.#nowMs = deps.nowMs;
     this.#log = deps.log ?? silentLog;
     const { store, nowMs, onChange = () => {}, now = () => performance.now() } = deps;
-    this.#clock = deps.clock ?? new CalmClock({ nowMs, now });
+    this.#due = deps.due ?? new DueKeys({ clock: new CalmClock({ nowMs, now }), now });
     this.#changes = new KeyChanges({ store, onChange });
     this.#lister = new KeyLister({ store, now });
   }
@@ -149,6 +151,7 @@ export class KeyService {
    */
   async delete(name: string): Promise<void> {
     await this.#changes.delete(name, (value, mark) => this.#checkDeletable(name, { value, mark }));
+    this.#due.forget(name);
   }
 
   /** A fresh data key, plain (the caller wipes it) and encrypted under the newest version. */
@@ -234,11 +237,12 @@ export class KeyService {
     if (options.afterMs <= 0) return this.#destroy(name, { by: options.by });
     let destroyAt = keyTimeOf(0);
     await this.#changes.change(name, ({ value, key }) => {
-      if (key.state === 'destroyed' || this.#isDue(key)) throw destroyedError();
+      if (key.state === 'destroyed' || this.#isDue(name, key)) throw destroyedError();
       // A clock that is far behind must not shorten the wait.
       const fromMs = Math.max(this.#nowMs(), newestTimeMs(key));
       destroyAt = keyTimeOf(fromMs + options.afterMs);
-      return { value: changeStoredKey(value, { kind: 'schedule', destroyAt }) };
+      const scheduledAt = keyTimeOf(fromMs);
+      return { value: changeStoredKey(value, { kind: 'schedule', destroyAt, scheduledAt }) };
     });
     return { state: 'scheduled', destroyAt };
   }
@@ -248,12 +252,13 @@ export class KeyService {
     await this.#changes.change(name, ({ value, key }) => {
       if (key.state === 'destroyed') throw destroyedError();
       if (key.state !== 'scheduled') return undefined;
-      if (this.#isDue(key)) {
+      if (this.#isDue(name, key)) {
         this.#destroySoon(name);
         throw destroyedError();
       }
       return { value: changeStoredKey(value, { kind: 'disable' }) };
     });
+    this.#due.forget(name);
   }
 
   /**
@@ -261,10 +266,10 @@ export class KeyService {
    * every minute or so. A key that cannot be destroyed is logged and tried again the next time.
    */
   async destroyDue(): Promise<void> {
-    this.#clock.nowMs();
+    this.#due.tick();
     this.#search ??= this.#lister
-      .forEach(async (name, { state, destroyAtMs }) => {
-        const isDue = destroyAtMs !== undefined && this.#clock.isPast(destroyAtMs);
+      .forEach(async (name, { state, schedule }) => {
+        const isDue = schedule !== undefined && this.#due.isDue(name, schedule);
         const isUnfinished = state === 'destroyed' && !this.#erased.has(name);
         if (isDue || isUnfinished) await this.#destroyLogged(name);
       })
@@ -357,7 +362,7 @@ export class KeyService {
 
   async #load(name: string): Promise<CachedKey> {
     const cached = this.#store.peek(name) ?? (await fromStore(async () => this.#store.load(name)));
-    if (this.#isDue(cached.key)) this.#destroySoon(name);
+    if (this.#isDue(name, cached.key)) this.#destroySoon(name);
     return cached;
   }
 
@@ -381,9 +386,9 @@ export class KeyService {
     });
   }
 
-  #isDue(key: StoredKey): boolean {
-    if (key.state !== 'scheduled' || key.destroyAt === undefined) return false;
-    return this.#clock.isPast(keyTimeMs(key.destroyAt));
+  #isDue(name: string, key: StoredKey): boolean {
+    const schedule = scheduleOf(key);
+    return schedule !== undefined && this.#due.isDue(name, schedule);
   }
 
   /** Destroys a key now; with `isDueOnly` only if its time has come. */
@@ -398,13 +403,14 @@ export class KeyService {
         // The erasing may have been interrupted after the tombstone was written.
         return this.#erased.has(name) ? undefined : { value: current.value, isErasing: true };
       }
-      if (options.isDueOnly === true && !this.#isDue(key)) return undefined;
+      if (options.isDueOnly === true && !this.#isDue(name, key)) return undefined;
       const buried = buryStoredKey(current.value, { destroyedAt, destroyedBy: options.by });
       return { value: buried, isErasing: true };
     });
     const stored = parseStored(value);
     if (stored.state !== 'destroyed') return { state: 'scheduled', destroyAt: destroyedAt };
     this.#erased.add(name);
+    this.#due.forget(name);
     const note = this.#store.keepsDeleted;
     return {
       state: 'destroyed',

@@ -1,14 +1,15 @@
 // What state each key was in when it was last read, so that a listing and the search for keys whose time
 // has come need not read thousands of keys again. It only informs: no use of a key is ever decided by it.
 
-import { keyTimeMs, type KeyState } from './master-key.ts';
+import type { Schedule } from './due-keys.ts';
+import { keyTimeMs, type KeyState, type MasterKey } from './master-key.ts';
 import type { StoredKey } from './stored-key.ts';
 
 export type RememberedState = {
   /** `unreadable`: damaged, or another key than the one this node knows. */
   readonly state: KeyState | 'destroyed' | 'unreadable';
-  /** While scheduled: when it is destroyed, milliseconds since 1970. */
-  readonly destroyAtMs?: number;
+  /** While scheduled. */
+  readonly schedule?: Schedule;
   /** When it was read, on the clock of `now`. */
   readonly readAt: number;
 };
@@ -60,7 +61,14 @@ export class KeyStates {
 
 /** The state of a key read at `readAt`; undefined: it cannot be read. */
 export function rememberedState(key: StoredKey | undefined, readAt: number): RememberedState {
-  const destroyAt = key?.state === 'scheduled' ? key.destroyAt : undefined;
-  const time = destroyAt === undefined ? {} : { destroyAtMs: keyTimeMs(destroyAt) };
-  return { state: key?.state ?? 'unreadable', ...time, readAt };
+  const schedule = key === undefined ? undefined : scheduleOf(key);
+  return { state: key?.state ?? 'unreadable', ...(schedule && { schedule }), readAt };
+}
+
+/** When a key that is scheduled for destruction is destroyed; undefined for any other. */
+export function scheduleOf(key: StoredKey): Schedule | undefined {
+  if (key.state !== 'scheduled' || key.destroyAt === undefined) return undefined;
+  const { destroyAt, scheduledAt }: MasterKey = key;
+  const since = scheduledAt === undefined ? {} : { scheduledAtMs: keyTimeMs(scheduledAt) };
+  return { ...since, destroyAtMs: keyTimeMs(destroyAt) };
 }

@@ -40,6 +40,8 @@ export type MasterKey = {
   readonly state: KeyState;
   /** When the secrets are erased; present exactly while `scheduled`. */
   readonly destroyAt?: KeyTime;
+  /** When that was decided, by the clock of the node that did; absent in texts of earlier releases. */
+  readonly scheduledAt?: KeyTime;
   /** 32 hex digits, random; absent for keys from before ids. */
   readonly id?: string;
   /** Versions 2 and up, oldest first. */

@@ -19,10 +19,16 @@ import {
   zeroKeyTime,
 } from './master-key.ts';
 
-type Extras = Pick<MasterKey, 'state' | 'destroyAt' | 'later' | 'revision'>;
+type Extras = Pick<MasterKey, 'state' | 'destroyAt' | 'scheduledAt' | 'later' | 'revision'>;
 type Members = Readonly<Record<string, unknown>>;
 
-const changeable: ReadonlySet<string> = new Set(['state', 'versions', 'destroy_at', 'revision']);
+const changeable: ReadonlySet<string> = new Set([
+  'state',
+  'versions',
+  'destroy_at',
+  'scheduled_at',
+  'revision',
+]);
 const base64Shape = /^(?:[0-9A-Za-z+/]{4})*(?:[0-9A-Za-z+/]{2}==|[0-9A-Za-z+/]{3}=)?$/;
 
 /** The value of a JSON text; undefined when it is something else, a base64 text say. */
@@ -55,10 +61,11 @@ export function parseLegacy(json: unknown): MasterKey {
 /** The text with other extras. `text` must be one that `parseLegacy` accepts. */
 export function changeLegacy(text: string, extras: Extras): string {
   const kept = Object.entries(JSON.parse(text) as object).filter(([name]) => !changeable.has(name));
-  const { state, later, destroyAt, revision } = extras;
+  const { state, later, destroyAt, scheduledAt, revision } = extras;
   const ours: [string, unknown][] = [['revision', revision]];
   if (state !== 'enabled') ours.push(['state', state]);
   if (destroyAt !== undefined) ours.push(['destroy_at', formatKeyTime(destroyAt)]);
+  if (scheduledAt !== undefined) ours.push(['scheduled_at', formatKeyTime(scheduledAt)]);
   if (later.length > 0) ours.push(['versions', later.map(formatVersion)]);
   return JSON.stringify(Object.fromEntries([...kept, ...ours]));
 }
@@ -87,6 +94,7 @@ function parseExtras(members: Members): Extras {
   if (revision < 0 || revision > keyRevisionMax) throw corrupt('invalid revision');
   const destroyAt = timeOf(members, 'destroy_at');
   if (state === 'scheduled' && destroyAt === zeroKeyTime) throw corrupt('scheduled for no time');
+  const scheduledAt = timeOf(members, 'scheduled_at');
   const versions = members['versions'] ?? [];
   if (!Array.isArray(versions) || versions.length >= keyVersionsMax) {
     throw corrupt('its versions are no list, or too many');
@@ -94,6 +102,7 @@ function parseExtras(members: Members): Extras {
   return {
     state,
     ...(state === 'scheduled' ? { destroyAt } : {}),
+    ...(state === 'scheduled' && scheduledAt !== zeroKeyTime ? { scheduledAt } : {}),
     later: versions.map(parseVersion),
     revision,
   };

@@ -28,11 +28,14 @@ export type StoredKey = MasterKey | Tombstone;
 /** One change of a stored key. The caller checks that the key's state allows it. */
 export type KeyChange =
   | { readonly kind: 'enable' | 'disable' }
-  | { readonly kind: 'schedule'; readonly destroyAt: KeyTime }
+  | { readonly kind: 'schedule'; readonly destroyAt: KeyTime; readonly scheduledAt?: KeyTime }
   | { readonly kind: 'rotate'; readonly version: KeyVersion };
 
 /** What of a key can change; the rest of its text stays as it is. */
-export type KeyExtras = Pick<MasterKey, 'state' | 'destroyAt' | 'later' | 'revision'>;
+export type KeyExtras = Pick<
+  MasterKey,
+  'state' | 'destroyAt' | 'scheduledAt' | 'later' | 'revision'
+>;
 
 const field = {
   secretKey: 1,
@@ -44,12 +47,15 @@ const field = {
   version: 17,
   destroyAt: 18,
   revision: 19,
+  scheduledAt: 20,
 } as const;
+const knownFields: ReadonlySet<number> = new Set(Object.values(field));
 const changeable: ReadonlySet<number> = new Set([
   field.state,
   field.version,
   field.destroyAt,
   field.revision,
+  field.scheduledAt,
 ]);
 const versionField = { secretKey: 1, createdAt: 2, createdBy: 3, number: 4 } as const;
 const cipherNumbers = { AES256: 1n, ChaCha20: 2n } as const;
@@ -86,12 +92,13 @@ function joinText(parts: readonly Buffer[]): string {
 }
 
 function extraFields(extras: KeyExtras): Buffer[] {
-  const { state, destroyAt, later, revision } = extras;
+  const { state, destroyAt, scheduledAt, later, revision } = extras;
   return [
     varintField(field.state, stateNumbers[state]),
     ...later.map((version) => bytesField(field.version, versionMessage(version))),
     ...(destroyAt === undefined ? [] : [bytesField(field.destroyAt, timeMessage(destroyAt))]),
     varintField(field.revision, BigInt(revision)),
+    ...(scheduledAt === undefined ? [] : [bytesField(field.scheduledAt, timeMessage(scheduledAt))]),
   ];
 }
 
@@ -160,7 +167,7 @@ export function changeStoredKey(text: string, change: KeyChange): string {
 }
 
 function extrasAfter(masterKey: MasterKey, change: KeyChange): KeyExtras | undefined {
-  const { state, destroyAt, later } = masterKey;
+  const { state, destroyAt, scheduledAt, later } = masterKey;
   const revision = masterKey.revision + 1;
   if (revision > keyRevisionMax) throw corrupt('its revision cannot grow');
   switch (change.kind) {
@@ -169,12 +176,21 @@ function extrasAfter(masterKey: MasterKey, change: KeyChange): KeyExtras | undef
     case 'disable':
       return state === 'disabled' ? undefined : { state: 'disabled', later, revision };
     case 'schedule':
-      return { state: 'scheduled', destroyAt: change.destroyAt, later, revision };
+      return {
+        state: 'scheduled',
+        destroyAt: change.destroyAt,
+        ...(change.scheduledAt === undefined ? {} : { scheduledAt: change.scheduledAt }),
+        later,
+        revision,
+      };
     case 'rotate': {
       if (later.length + 2 > keyVersionsMax) {
         throw new KeyError('too-many-versions', `a key has at most ${keyVersionsMax} versions`);
       }
-      const kept = destroyAt === undefined ? {} : { destroyAt };
+      const kept = {
+        ...(destroyAt === undefined ? {} : { destroyAt }),
+        ...(scheduledAt === undefined ? {} : { scheduledAt }),
+      };
       return { state, ...kept, later: [...later, change.version], revision };
     }
     default:
@@ -223,6 +239,7 @@ function lastField(fields: readonly ProtoField[], number: number): ProtoField | 
 
 function parseMessage(message: Buffer): MasterKey {
   const fields = fieldsOf(message);
+  refuseOtherTypes(fields);
   const secretKey = parseKeyMessage(lastField(fields, field.secretKey)?.bytes);
   if (secretKey === undefined) throw corrupt('it has no key');
   const hmacKey = parseKeyMessage(lastField(fields, field.hmacKey)?.bytes);
@@ -241,15 +258,20 @@ function parseMessage(message: Buffer): MasterKey {
   };
 }
 
-function parseExtras(fields: readonly ProtoField[]): KeyExtras {
+/** A field that cannot be what its number says is damage: an absent field means something. */
+function refuseOtherTypes(fields: readonly ProtoField[]): void {
   for (const entry of fields) {
-    if (!changeable.has(entry.number)) continue;
+    if (!knownFields.has(entry.number)) continue;
     const isNumber = entry.number === field.state || entry.number === field.revision;
     const value = isNumber ? entry.varint : entry.bytes;
     if (value === undefined) throw corrupt('a field of another type');
   }
+}
+
+function parseExtras(fields: readonly ProtoField[]): KeyExtras {
   const state = stateOf(lastField(fields, field.state)?.varint ?? 0n);
   const destroyAt = lastField(fields, field.destroyAt)?.bytes;
+  const scheduledAt = lastField(fields, field.scheduledAt)?.bytes;
   if (state === 'scheduled' && destroyAt === undefined) throw corrupt('scheduled for no time');
   const revision = lastField(fields, field.revision)?.varint ?? 0n;
   if (revision > BigInt(keyRevisionMax)) throw corrupt('invalid revision');
@@ -258,6 +280,9 @@ function parseExtras(fields: readonly ProtoField[]): KeyExtras {
   return {
     state,
     ...(state === 'scheduled' ? { destroyAt: parseTimeMessage(destroyAt) } : {}),
+    ...(state === 'scheduled' && scheduledAt !== undefined
+      ? { scheduledAt: parseTimeMessage(scheduledAt) }
+      : {}),
     later,
     revision: Number(revision),
   };

@@ -6,6 +6,7 @@ import type { Log } from '../../base/log.ts';
 import type { KesConfig } from '../../kes/config/config.ts';
 import { CachedKeyStore } from '../../keys/cached-key-store.ts';
 import { CalmClock } from '../../keys/calm-clock.ts';
+import { DueKeys } from '../../keys/due-keys.ts';
 import { KeyError } from '../../keys/key-error.ts';
 import { KeyService } from '../../keys/key-service.ts';
 import type { KeyStore } from '../../keys/key-store.ts';
@@ -23,6 +24,8 @@ export type KesKeys = {
   readonly peers?: PeerNotifier;
   /** One for the whole process. */
   readonly clock: CalmClock;
+  /** As long as the key store is the same. */
+  readonly due: DueKeys;
   readonly service: KeyService;
 };
 
@@ -114,15 +117,17 @@ function assemble(config: KesConfig, deps: KesKeysDeps, parts: Parts): KesKeys {
   const cache = openCache(config, deps, parts);
   takeOverCache({ config, store, cache }, previous);
   const clock = previous?.clock ?? new CalmClock({ nowMs: Date.now, now });
+  const isSameStore = previous?.store === store;
+  const due = isSameStore ? previous.due : openDueKeys({ clock, now }, deps.log);
   const service = new KeyService({
     store: cache,
     nowMs: Date.now,
     now,
-    clock,
+    due,
     log: deps.log,
     ...(peers && { onChange: (name: string) => peers.changed(name) }),
   });
-  return { config, store, cache, known, clock, service, ...(peers && { peers }) };
+  return { config, store, cache, known, clock, due, service, ...(peers && { peers }) };
 }
 
 /**
@@ -134,6 +139,21 @@ export function takeOverCache(
   previous: KesKeys | undefined,
 ): void {
   if (previous?.store === store && config.cache.offlineMs > 0) cache.takeOver(previous.cache);
+}
+
+function openDueKeys(
+  times: { readonly clock: CalmClock; readonly now: () => number },
+  log: Log,
+): DueKeys {
+  return new DueKeys({
+    ...times,
+    onKept: (name, forMs) => {
+      log.warn(
+        `key ${name} was to be destroyed a while ago: it is kept for ${Math.round(forMs / 60_000)} minutes more. ` +
+          `If the clock of a node was wrong, call it off: coffer kes key cancel ${name}`,
+      );
+    },
+  });
 }
 
 function openCache(
