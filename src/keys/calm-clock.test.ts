@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CalmClock } from './calm-clock.ts';
+import { believedAfterMs, CalmClock } from './calm-clock.ts';
 
 const dayMs = 24 * 3_600_000;
 
@@ -49,4 +49,29 @@ test('believes a jump ahead that lasts an hour, and no row of jumps', () => {
   assert.notEqual(clock.nowMs(), times.day);
   pass(1);
   assert.equal(clock.nowMs(), times.day);
+});
+
+test('nothing is past in the first hour, however late the time of day; small steps do not prolong it', () => {
+  const { times, clock, pass } = setUp();
+  pass(believedAfterMs - 1);
+  assert.equal(clock.isPast(0), false);
+  times.day -= 1_000;
+  pass(1);
+  assert.equal(clock.isPast(0), true);
+  assert.equal(clock.isPast(times.day), true);
+  assert.equal(clock.isPast(times.day + 1), false);
+});
+
+test('a jump in the first hour is believed an hour after the jump, not after the start', () => {
+  const { times, clock, pass } = setUp();
+  pass(1_800_000);
+  times.day += 30 * dayMs;
+  const due = times.day;
+  clock.nowMs();
+  pass(1_800_000);
+  assert.equal(clock.isPast(due), false);
+  pass(1_799_999);
+  assert.equal(clock.isPast(due), false);
+  pass(1);
+  assert.equal(clock.isPast(due), true);
 });

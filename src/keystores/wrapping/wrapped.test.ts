@@ -255,6 +255,37 @@ test('erasing once more finishes what a crash interrupted', () =>
     );
   }));
 
+test('a delete of an expected value leaves every other alone, and hands on what is stored', () =>
+  withStore(async ({ inner, store }) => {
+    await store.create('a', '1');
+    await assert.rejects(store.delete('a', '2'), failsWith('conflict'));
+    assert.equal(await store.get('a'), '1');
+    const { delete: innerDelete } = inner;
+    const expectations: (string | undefined)[] = [];
+    inner.delete = async (name, expected) => {
+      expectations.push(expected);
+      await innerDelete.call(inner, name, expected);
+    };
+    const stored = await inner.get('a');
+    await store.delete('a', '1');
+    assert.deepEqual(expectations, [stored]);
+    await assert.rejects(store.delete('a', '1'), failsWith('not-found'));
+    await assert.rejects(store.get('a'), failsWith('not-found'));
+  }));
+
+test('what took the place of the expected value while a delete was under way is not deleted', () =>
+  withStore(async ({ inner, store }) => {
+    await store.create('a', '1');
+    const { delete: innerDelete } = inner;
+    inner.delete = async (name, expected) => {
+      inner.delete = innerDelete;
+      await store.replace('a', { expected: '1', value: '2' });
+      await innerDelete.call(inner, name, expected);
+    };
+    await assert.rejects(store.delete('a', '1'), failsWith('conflict'));
+    assert.equal(await store.get('a'), '2');
+  }));
+
 test('the status includes the wrapping key, asked every few seconds', () =>
   withStore(async ({ key, store, clock }) => {
     assert.equal((await store.status()).state, 'available');
