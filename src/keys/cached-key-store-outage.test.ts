@@ -349,3 +349,40 @@ test('looks share one read each quarter of a second, and none that began before 
   for (const found of await Promise.all(looks)) assert.equal(found.key.state, 'disabled');
   assert.equal(fake.gets, gets + 1);
 });
+
+test('a call that still changes a key in the cache before is heeded by the next one', async () => {
+  const { cache, cacheOf, values } = setUp({ ...usualRules, revalidateMs: 60_000 });
+  const { value } = await cache.load('a');
+  const next = cacheOf();
+  cache.setNext(next);
+  await next.load('a');
+  cache.clear();
+  assert.notEqual(next.peek('a'), undefined);
+  const changed = changeStoredKey(value, { kind: 'disable' });
+  await cache.replace('a', { expected: value, value: changed });
+  assert.equal((await next.load('a')).key.state, 'disabled');
+  assert.equal(values.get('a'), changed);
+});
+
+test('a read that hangs while the store answers others is tried again after five seconds', async () => {
+  const { fake, values, pass, load } = setUp();
+  values.set('b', newValue());
+  fake.isHeld = true;
+  const refused = assert.rejects(load('a'), unreachable);
+  fake.isHeld = false;
+  pass(4_999);
+  await load('b');
+  pass(1);
+  await refused;
+  assert.equal((await load('a')).key.state, 'enabled');
+});
+
+test('however slow a store is, answers that come late begin no reads without a caller', async () => {
+  const { fake, pass, answer, load } = setUp();
+  fake.isHeld = true;
+  const refused = assert.rejects(load(), unreachable);
+  pass(5_000);
+  await refused;
+  for (let round = 0; round < 20; round += 1) await answer(6_000);
+  assert.equal(fake.gets, 2);
+});

@@ -56,7 +56,10 @@ export const revalidateAfterMs = 500;
 export const staleAfterMs = 1_000;
 /** How long callers wait for an answer of the store. */
 const answerWithinMs = 5_000;
-/** A read without an answer after this long no longer keeps others from trying. */
+/**
+ * A read without an answer after this long no longer keeps others from trying; after `answerWithinMs` already
+ * when the store has answered another read since.
+ */
 const abandonAfterMs = 15_000;
 /** `look` begins a read of one key at most this often. */
 export const lookEveryMs = 250;
@@ -97,6 +100,8 @@ export class CachedKeyStore implements KeyStore {
   readonly #looks = new Map<string, { readonly at: number; next?: Promise<CachedKey> }>();
   /** Names that are refused because they have another key now. */
   readonly #replaced = new Set<string>();
+  /** The cache over the same store that takes the place of this one. */
+  #next: CachedKeyStore | undefined;
   #clearedAt: number;
   /** Whether the store could not be reached when it was last asked. */
   #isOffline = false;
@@ -170,6 +175,11 @@ export class CachedKeyStore implements KeyStore {
     return last.next;
   }
 
+  /** From now on `next` forgets what this cache forgets: calls under way may still change keys here. */
+  setNext(next: CachedKeyStore): void {
+    this.#next = next;
+  }
+
   /**
    * Goes on with what another cache over the same store has, so that keys stay usable while the store cannot
    * be reached. Whatever this one had is forgotten. Nothing gets younger by it.
@@ -221,6 +231,11 @@ export class CachedKeyStore implements KeyStore {
 
   /** Forgets one key: the next use asks the store, and no answer under way is used. */
   forget(name: string): void {
+    this.#forget(name);
+    this.#next?.forget(name);
+  }
+
+  #forget(name: string): void {
     this.#entries.delete(name);
     this.states.forget(name);
     const check = this.#checks.get(name);
@@ -232,7 +247,7 @@ export class CachedKeyStore implements KeyStore {
   /** Forgets every key, without touching the store. */
   clear(): void {
     this.#entries.clear();
-    for (const name of this.#checks.keys()) this.forget(name);
+    for (const name of this.#checks.keys()) this.#forget(name);
   }
 
   /** Forgets what the rules say, and asks a store that did not answer again; to be called about once a second. */
@@ -312,7 +327,7 @@ export class CachedKeyStore implements KeyStore {
   #checked(name: string): Promise<CachedKey> {
     const now = this.#now();
     const running = this.#checks.get(name);
-    if (running !== undefined && now - running.startedAt < abandonAfterMs) return running.answer;
+    if (running !== undefined && !this.#isAbandoned(running, now)) return running.answer;
     const entry = this.#entries.get(name);
     if (entry !== undefined) entry.triedAt = now;
     const { promise, resolve, reject } = Promise.withResolvers<CachedKey>();
@@ -331,6 +346,11 @@ export class CachedKeyStore implements KeyStore {
     };
     void this.#read(name, check).finally(end).then(resolve, reject);
     return promise;
+  }
+
+  #isAbandoned({ startedAt }: Check, now: number): boolean {
+    const isHeard = this.#heardAt > startedAt;
+    return now - startedAt >= (isHeard ? answerWithinMs : abandonAfterMs);
   }
 
   async #read(name: string, check: Check): Promise<CachedKey> {

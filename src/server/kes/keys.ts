@@ -138,7 +138,9 @@ export function takeOverCache(
   { config, store, cache }: Pick<KesKeys, 'config' | 'store' | 'cache'>,
   previous: KesKeys | undefined,
 ): void {
-  if (previous?.store === store && config.cache.offlineMs > 0) cache.takeOver(previous.cache);
+  if (previous?.store !== store) return;
+  previous.cache.setNext(cache);
+  if (config.cache.offlineMs > 0) cache.takeOver(previous.cache);
 }
 
 function openDueKeys(
