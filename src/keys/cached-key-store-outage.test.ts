@@ -313,7 +313,7 @@ test('what was forgotten is not taken over, and replaces what was taken over bef
 });
 
 test('one slow key is used offline alone: the others are compared, and the store counts as reachable', async () => {
-  const { fake, values, clock, cache, transitions, pass, load } = setUp({
+  const { fake, values, clock, transitions, pass, load } = setUp({
     ...usualRules,
     offlineMs: 60_000,
   });
@@ -336,7 +336,7 @@ test('one slow key is used offline alone: the others are compared, and the store
   assert.equal(fake.gets, gets);
 });
 
-test('looks share one read each quarter of a second, and none that began before it was asked for', async () => {
+test('looks share one read each tenth of a second, and none that began before it was asked for', async () => {
   const { fake, values, cache, pass, load } = setUp();
   await load();
   await cache.look('a');

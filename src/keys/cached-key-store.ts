@@ -62,7 +62,7 @@ const answerWithinMs = 5_000;
  */
 const abandonAfterMs = 15_000;
 /** `look` begins a read of one key at most this often. */
-export const lookEveryMs = 250;
+export const lookEveryMs = 100;
 /** One retry of an answer that came too late. */
 const readTriesMax = 2;
 

@@ -370,7 +370,7 @@ export class KeyService {
     return usable((await this.#load(name)).key);
   }
 
-  /** The key, read again when the ciphertext names a version that another node may just have made: a few times a second. */
+  /** The key, read again when the ciphertext names a version that another node may just have made. */
   async #usableFor(name: string, ciphertext: Uint8Array): Promise<MasterKey> {
     const masterKey = await this.#usable(name);
     const version = versionOf(ciphertext);
