@@ -50,7 +50,7 @@ const request = {
   },
 } as const;
 
-const owners = { owner: { id: 'a'.repeat(64), displayName: 'a' } };
+const owners = { owner: { ownerId: 'a'.repeat(64), displayName: 'a' } };
 
 /** Everything here is text. */
 function textOf(input: Uint8Array): string {
