@@ -69,6 +69,7 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
     log,
     settings: {
       isAutoEncrypting: settings.isAutoEncryption,
+      blocksSseC: settings.blocksSseC,
       ...(settings.inlineMaxBytes === undefined ? {} : { inlineMaxBytes: settings.inlineMaxBytes }),
       ...(config.index === 0 ? { sweepIntervalMs } : {}),
     },

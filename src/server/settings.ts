@@ -145,6 +145,13 @@ export const settings: readonly Setting[] = [
     help: 'Accept keys of clients (SSE-C) over plain HTTP, where others can read them: for tests, or behind a proxy that ends TLS.',
   },
   {
+    name: 'COFFER_BLOCK_SSE_C',
+    group: 'Encryption',
+    type: 'boolean',
+    default: 'off',
+    help: 'New buckets refuse objects under keys of clients (SSE-C) until BlockedEncryptionTypes of their encryption says NONE. Buckets that are there are left as they are.',
+  },
+  {
     name: 'MINIO_ADDRESS',
     group: 'Service',
     type: 'text',
@@ -241,6 +248,8 @@ export type ServerSettings = {
   readonly isAutoEncryption: boolean;
   /** Keys of SSE-C are taken over plain HTTP too. */
   readonly allowsKeysInClear: boolean;
+  /** New buckets take no keys of clients. */
+  readonly blocksSseC: boolean;
   /** Empty: any. */
   readonly region: string;
   readonly domains: readonly string[];
@@ -275,6 +284,7 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
     env,
     rootCredentials: parseRootCredentials(env),
     isAutoEncryption: parseKmsBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
+    blocksSseC: parseKmsBoolean(text('COFFER_BLOCK_SSE_C')),
     allowsKeysInClear: parseKmsBoolean(text('COFFER_SSE_C_OVER_HTTP')),
     region: text('MINIO_SITE_REGION') || text('MINIO_REGION') || text('MINIO_REGION_NAME'),
     domains: parseList(text('MINIO_DOMAIN')),

@@ -8,6 +8,7 @@ import type {
   BucketSettings,
   EncryptionRequest,
   ObjectEncryption,
+  PrefixEncryption,
 } from './types.ts';
 
 /** A request that is settled: no `default` any more. */
@@ -28,9 +29,31 @@ export function settleRequest(
   return on.isAutoEncrypting ? { kind: 'sse-s3' } : undefined;
 }
 
-/** The default that holds for a key; undefined when there is none. */
-export function defaultOf(settings: BucketSettings, _key: string): BucketEncryption | undefined {
-  return settings.encryption;
+/** The default that holds for a key: that of its longest prefix, else the bucket's. Undefined for none. */
+export function defaultOf(settings: BucketSettings, key: string): BucketEncryption | undefined {
+  let best: PrefixEncryption | undefined;
+  for (const rule of settings.encryptionPrefixes ?? []) {
+    if (key.startsWith(rule.prefix) && rule.prefix.length >= (best?.prefix.length ?? 0))
+      best = rule;
+  }
+  return best?.encryption ?? settings.encryption;
+}
+
+/** The settings with another default for a prefix, or with none. */
+export function withPrefixDefault(
+  settings: BucketSettings,
+  prefix: string,
+  encryption: BucketEncryption | undefined,
+): BucketSettings {
+  const { encryptionPrefixes = [], ...rest } = settings;
+  const others = encryptionPrefixes.filter((rule) => rule.prefix !== prefix);
+  if (encryption === undefined && others.length === 0) return rest;
+  const rules = encryption === undefined ? others : [...others, { prefix, encryption }];
+  return { ...rest, encryptionPrefixes: rules.toSorted(byPrefix) };
+}
+
+function byPrefix(a: PrefixEncryption, b: PrefixEncryption): number {
+  return a.prefix < b.prefix ? -1 : 1;
 }
 
 function requestOf(rule: BucketEncryption): SettledRequest {

@@ -28,7 +28,13 @@ import {
   uploadEntry,
 } from './keys.ts';
 import type { KvCheck, KvPut } from './kv.ts';
-import { assertNoClientKey, openClientOek, openOek, startKey } from './object-encryption.ts';
+import {
+  assertNoClientKey,
+  assertTakesClientKeys,
+  openClientOek,
+  openOek,
+  startKey,
+} from './object-encryption.ts';
 import { putBytesMax, wholeSeconds } from './objects.ts';
 import {
   decodePart,
@@ -149,6 +155,7 @@ export async function putPart(context: StoreContext, input: PutPartInput): Promi
     );
   }
   const upload = await loadUpload(context, input);
+  if (upload.record.envelope?.kind === 'sse-c') assertTakesClientKeys(upload.bucket);
   const checksum = partChecksum(upload.record, input.checksum);
   const dataKey = startPartKey(context, input, upload.record);
   try {

@@ -35,6 +35,7 @@ export function startKey(
   const { isAutoEncrypting } = context.settings;
   const wanted = settleRequest(request, { settings, key: place.key, isAutoEncrypting });
   if (wanted === undefined) return undefined;
+  if (wanted.kind === 'sse-c') assertTakesClientKeys(place.bucket);
   const made = makeKey(context, { bucket: place.bucket.name, key: place.key }, wanted);
   const oek = made.then((key) => key.oek);
   const envelope = made.then((key) => key.envelope);
@@ -45,6 +46,15 @@ export function startKey(
     oek.then((key) => key.fill(0)).catch(() => undefined);
   };
   return { oek, envelope, kind: wanted.kind, wipe };
+}
+
+/** Throws `EncryptionBlocked` in a bucket that takes no new objects under keys of clients. */
+export function assertTakesClientKeys(bucket: LoadedBucket): void {
+  if (bucket.record.settings.blocksSseC !== true) return;
+  throw new StoreError(
+    'EncryptionBlocked',
+    'The bucket blocks server side encryption with customer provided keys (SSE-C).',
+  );
 }
 
 type MadeKey = { readonly oek: Buffer; readonly envelope: SseEnvelope };

@@ -68,6 +68,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     log: deps.log,
     settings: {
       isAutoEncrypting: settings.isAutoEncrypting,
+      blocksSseC: settings.blocksSseC ?? false,
       inlineMaxBytes: settings.inlineMaxBytes ?? inlineMaxBytesDefault,
       garbageGraceMs: settings.garbageGraceMs ?? garbageGraceMsDefault,
       orphanGraceMs: settings.orphanGraceMs ?? orphanGraceMsDefault,

@@ -11,6 +11,8 @@ import { StoreError, type StoreErrorCode } from './types.ts';
 export type StoreSettings = {
   /** Encrypt with SSE-S3 whatever the request and the bucket say. */
   readonly isAutoEncrypting: boolean;
+  /** New buckets take no keys of clients until they are told to. Default off. */
+  readonly blocksSseC?: boolean;
   /** Stored bytes up to this size live beside their record. Default 128 KiB. */
   readonly inlineMaxBytes?: number;
   /** How long replaced blobs stay for readers that are about to open them. Default 60 s. */
