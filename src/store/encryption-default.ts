@@ -23,6 +23,9 @@ export function settleRequest(
     readonly isAutoEncrypting: boolean;
   },
 ): SettledRequest | undefined {
+  if (request.kind === 'sse-kms' && request.hasBucketKey === undefined) {
+    return { ...request, hasBucketKey: offersBucketKey(defaultOf(on.settings, on.key)) };
+  }
   if (request.kind !== 'default') return request;
   const rule = defaultOf(on.settings, on.key);
   if (rule !== undefined) return requestOf(rule);
@@ -58,7 +61,14 @@ function byPrefix(a: PrefixEncryption, b: PrefixEncryption): number {
 
 function requestOf(rule: BucketEncryption): SettledRequest {
   if (rule.algorithm === 'AES256') return { kind: 'sse-s3' };
-  return { kind: 'sse-kms', ...(rule.keyId === undefined ? {} : { keyId: rule.keyId }) };
+  const key = rule.keyId === undefined ? {} : { keyId: rule.keyId };
+  if (rule.algorithm === 'aws:kms:dsse') return { kind: 'dsse-kms', ...key };
+  return { kind: 'sse-kms', ...key, hasBucketKey: offersBucketKey(rule) };
+}
+
+/** A write that names `aws:kms` and says nothing of bucket keys does what the bucket does by default. */
+function offersBucketKey(rule: BucketEncryption | undefined): boolean {
+  return rule?.algorithm === 'aws:kms' && rule.bucketKeyEnabled === true;
 }
 
 /**
@@ -73,7 +83,11 @@ export function isSameEncryption(
   if (stored === undefined || wanted === undefined) return stored === wanted;
   if (stored.kind === 'sse-s3')
     return wanted.kind === 'sse-s3' && stored.keyName === defaultKeyName;
-  if (stored.kind !== 'sse-kms' || wanted.kind !== 'sse-kms') return false;
+  if (stored.kind === 'sse-c' || wanted.kind === 'sse-c' || wanted.kind === 'sse-s3') return false;
+  if (stored.kind !== wanted.kind) return false;
+  const isUnderBucketKey = stored.kind === 'sse-kms' && stored.hasBucketKey === true;
+  const wantsBucketKey = wanted.kind === 'sse-kms' && wanted.hasBucketKey === true;
+  if (isUnderBucketKey !== wantsBucketKey) return false;
   const keyName = keyNameOf(wanted.keyId ?? '') || defaultKeyName;
   return (
     stored.keyName === keyName &&

@@ -12,7 +12,7 @@ export type BucketEncryption =
       readonly bucketKeyEnabled?: boolean;
     }
   | {
-      readonly algorithm: 'aws:kms';
+      readonly algorithm: 'aws:kms' | 'aws:kms:dsse';
       /** As it was sent; absent means the default master key. */
       readonly keyId?: string;
       readonly bucketKeyEnabled?: boolean;
@@ -147,6 +147,13 @@ export type EncryptionRequest =
       /** As the client wrote it, and given back so; absent means the default master key. */
       readonly keyId?: string;
       readonly context?: KmsContext;
+      /** Under a bucket key; absent means that the bucket decides. */
+      readonly hasBucketKey?: boolean;
+    }
+  | {
+      readonly kind: 'dsse-kms';
+      readonly keyId?: string;
+      readonly context?: KmsContext;
     }
   | { readonly kind: 'sse-c'; readonly clientKey: ClientKey };
 
@@ -163,6 +170,14 @@ export type ObjectEncryption =
       /** As clients see it. */
       readonly keyId: string;
       /** The client's own, without our entry. */
+      readonly context?: KmsContext;
+      readonly hasBucketKey?: true;
+    }
+  | {
+      readonly kind: 'dsse-kms';
+      /** Of the inner layer. */
+      readonly keyName: string;
+      readonly keyId: string;
       readonly context?: KmsContext;
     }
   | { readonly kind: 'sse-c' };
