@@ -20,9 +20,11 @@ const cannedOnly = 'canned access lists, by name or as a document; other grants:
 /** What the answer of a served operation leaves out or fixes, by its name. */
 export const s3Notes: Readonly<Record<string, string>> = {
   CreateBucket: 'object lock, tags and grants: 501',
-  GetBucketEncryption: '404 ServerSideEncryptionConfigurationNotFoundError while none is set',
+  GetBucketEncryption:
+    '404 ServerSideEncryptionConfigurationNotFoundError while none is set; with `prefix`, what holds below it; with `prefixes`, the rules of all prefixes',
+  DeleteBucketEncryption: 'what `BlockedEncryptionTypes` blocks stays blocked',
   PutBucketEncryption:
-    'SSE-S3 (`AES256`) and SSE-KMS (`aws:kms`), whose key must exist; `aws:kms` without a key id means the default master key',
+    'SSE-S3 (`AES256`) and SSE-KMS (`aws:kms`), whose key must exist; `aws:kms` without a key id means the default master key; `BlockedEncryptionTypes`; with the parameter `prefix`, an addition of this server, the default below a prefix',
   PutBucketVersioning: 'MFA delete and excluded prefixes: 501',
   PutBucketAcl: cannedOnly,
   PutObjectAcl: cannedOnly,

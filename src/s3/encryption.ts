@@ -4,6 +4,7 @@
 
 import { encodeContext } from '../sse/context.ts';
 import {
+  dsseKmsMethod,
   parseSseKmsHeaders,
   requestedEncryption,
   sseCAlgorithm,
@@ -17,8 +18,7 @@ import type { ReplyHeaders, S3Call, S3Headers } from './call.ts';
 import { invalidArgument, noKmsText, S3Error } from './errors.ts';
 
 const { method: sseHeader, keyId: keyIdHeader, context: contextHeader } = sseHeaderNames;
-const { customerAlgorithm, customerKeyMd5 } = sseHeaderNames;
-const bucketKeyHeader = 'x-amz-server-side-encryption-bucket-key-enabled';
+const { customerAlgorithm, customerKeyMd5, bucketKey: bucketKeyHeader } = sseHeaderNames;
 
 const methodText =
   'Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms';
@@ -47,20 +47,24 @@ export function encryptionOfWrite(
   if (algorithm === undefined) return { kind: 'default' };
   const request = algorithm === sseS3Method ? ({ kind: 'sse-s3' } as const) : kmsRequest(headers);
   if (!call.store.hasKms) throw new S3Error('NotImplemented', noKmsText);
-  if (request.kind === 'sse-kms' && request.keyId === undefined) requireDefaultKey(call);
+  if (request.kind !== 'sse-s3' && request.keyId === undefined) requireDefaultKey(call);
   return request;
 }
 
-function kmsRequest(headers: S3Headers): EncryptionRequest & { readonly kind: 'sse-kms' } {
-  if (headers[sseHeader] !== sseKmsMethod) throw dsseNotServed();
+type KmsRequest = EncryptionRequest & { readonly kind: 'sse-kms' | 'dsse-kms' };
+
+function kmsRequest(headers: S3Headers): KmsRequest {
+  const isDsse = headers[sseHeader] === dsseKmsMethod;
+  const hasBucketKey = parseBucketKey(headers, isDsse);
   try {
-    const { context } = parseSseKmsHeaders(headers);
+    const { context } = parseSseKmsHeaders({ ...headers, [sseHeader]: sseKmsMethod });
     const keyId = headers[keyIdHeader] ?? '';
-    return {
-      kind: 'sse-kms',
+    const asked = {
       ...(keyId === '' ? {} : { keyId }),
       ...(context === undefined ? {} : { context }),
     };
+    if (isDsse) return { kind: 'dsse-kms', ...asked };
+    return { kind: 'sse-kms', ...asked, ...(hasBucketKey === undefined ? {} : { hasBucketKey }) };
   } catch (cause) {
     if (!(cause instanceof SseError)) throw cause;
     if (cause.code === 'kms-key-id') {
@@ -70,6 +74,20 @@ function kmsRequest(headers: S3Headers): EncryptionRequest & { readonly kind: 's
     const name = cause.code === 'kms-context' ? contextHeader : sseHeader;
     throw new S3Error('InvalidArgument', cause.message, { details: { ArgumentName: name }, cause });
   }
+}
+
+/** Undefined where the bucket decides. */
+function parseBucketKey(headers: S3Headers, isDsse: boolean): boolean | undefined {
+  const text = headers[bucketKeyHeader];
+  if (text === undefined) return undefined;
+  const value = text.toLowerCase();
+  if (value !== 'true' && value !== 'false') {
+    throw invalidArgument(bucketKeyHeader, text, 'The value must be true or false.');
+  }
+  if (value === 'true' && isDsse) {
+    throw invalidArgument(bucketKeyHeader, text, 'Bucket keys do not go with aws:kms:dsse.');
+  }
+  return value === 'true';
 }
 
 function requireDefaultKey(call: S3Call): void {
@@ -135,7 +153,11 @@ export function addEncryptionHeaders(
     headers.push(sseHeader, sseS3Method);
     return;
   }
-  headers.push(sseHeader, sseKmsMethod, keyIdHeader, encryption.keyId);
+  const method = encryption.kind === 'dsse-kms' ? dsseKmsMethod : sseKmsMethod;
+  headers.push(sseHeader, method, keyIdHeader, encryption.keyId);
+  if (encryption.kind === 'sse-kms' && encryption.hasBucketKey === true) {
+    headers.push(bucketKeyHeader, 'true');
+  }
   if (encryption.context !== undefined && how.hasContext) {
     headers.push(contextHeader, encodeContext(encryption.context).toString('base64'));
   }
@@ -153,18 +175,11 @@ function refuseKmsHeadersAlone(headers: S3Headers): void {
 }
 
 function checkAlgorithm(headers: S3Headers, algorithm: string): void {
-  if (algorithm === sseKmsMethod || algorithm === 'aws:kms:dsse') return;
+  if (algorithm === sseKmsMethod || algorithm === dsseKmsMethod) return;
   if (algorithm !== sseS3Method) {
     throw invalidArgument(sseHeader, algorithm, 'The encryption method specified is not supported');
   }
   refuseKmsHeadersAlone(headers);
-}
-
-function dsseNotServed(): S3Error {
-  return new S3Error(
-    'NotImplemented',
-    'Server side encryption with aws:kms:dsse is not implemented; use aws:kms',
-  );
 }
 
 function copySourceKeyMisplaced(): S3Error {

@@ -202,6 +202,7 @@ const storeCodes: Readonly<Record<StoreErrorCode, S3ErrorCode>> = {
   ConditionalRequestConflict: 'ConditionalRequestConflict',
   DeleteMarker: 'MethodNotAllowed',
   EntityTooLarge: 'EntityTooLarge',
+  EncryptionBlocked: 'AccessDenied',
   EntityTooSmall: 'EntityTooSmall',
   IncompleteBody: 'IncompleteBody',
   InvalidArgument: 'InvalidArgument',

@@ -134,6 +134,8 @@ function encryptionConditions(encryption: ObjectEncryption | undefined): Conditi
       return { [algorithmKey]: ['AES256'] };
     case 'sse-kms':
       return { [algorithmKey]: ['aws:kms'], [kmsKeyId]: spellingsOfKeyId(encryption.keyId) };
+    case 'dsse-kms':
+      return { [algorithmKey]: ['aws:kms:dsse'], [kmsKeyId]: spellingsOfKeyId(encryption.keyId) };
     case 'sse-c':
       return { 's3:x-amz-server-side-encryption-customer-algorithm': ['AES256'] };
   }

@@ -72,6 +72,9 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
     log,
     settings: {
       isAutoEncrypting: settings.isAutoEncryption,
+      blocksSseC: settings.blocksSseC,
+      dsseKeyName: settings.dsseKeyName,
+      bucketKeyMs: settings.bucketKeyMs,
       ...(settings.inlineMaxBytes === undefined ? {} : { inlineMaxBytes: settings.inlineMaxBytes }),
       ...(config.index === 0 ? { sweepIntervalMs } : {}),
     },

@@ -145,6 +145,29 @@ export const settings: readonly Setting[] = [
     help: 'Accept keys of clients (SSE-C) over plain HTTP, where others can read them: for tests, or behind a proxy that ends TLS.',
   },
   {
+    name: 'COFFER_BLOCK_SSE_C',
+    group: 'Encryption',
+    type: 'boolean',
+    default: 'off',
+    help: 'New buckets refuse objects under keys of clients (SSE-C) until BlockedEncryptionTypes of their encryption says NONE. Buckets that are there are left as they are.',
+  },
+  {
+    name: 'COFFER_DSSE_KEY_NAME',
+    group: 'Encryption',
+    type: 'text',
+    default: '',
+    help: 'Name of the master key of the outer layer of DSSE-KMS (aws:kms:dsse). Empty: the same as the inner layer.',
+  },
+  {
+    name: 'COFFER_BUCKET_KEY_SECONDS',
+    group: 'Encryption',
+    type: 'integer',
+    default: '300',
+    min: 0,
+    max: 300,
+    help: 'How long a bucket key serves without asking the key service again; a master key that is disabled goes on to serve as long. 0: each is used once.',
+  },
+  {
     name: 'MINIO_ADDRESS',
     group: 'Service',
     type: 'text',
@@ -241,6 +264,11 @@ export type ServerSettings = {
   readonly isAutoEncryption: boolean;
   /** Keys of SSE-C are taken over plain HTTP too. */
   readonly allowsKeysInClear: boolean;
+  /** New buckets take no keys of clients. */
+  readonly blocksSseC: boolean;
+  /** Master key of the outer layer of DSSE-KMS; empty for that of the inner one. */
+  readonly dsseKeyName: string;
+  readonly bucketKeyMs: number;
   /** Empty: any. */
   readonly region: string;
   readonly domains: readonly string[];
@@ -275,6 +303,9 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
     env,
     rootCredentials: parseRootCredentials(env),
     isAutoEncryption: parseKmsBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
+    dsseKeyName: text('COFFER_DSSE_KEY_NAME'),
+    bucketKeyMs: (integer(env, 'COFFER_BUCKET_KEY_SECONDS') ?? 300) * 1000,
+    blocksSseC: parseKmsBoolean(text('COFFER_BLOCK_SSE_C')),
     allowsKeysInClear: parseKmsBoolean(text('COFFER_SSE_C_OVER_HTTP')),
     region: text('MINIO_SITE_REGION') || text('MINIO_REGION') || text('MINIO_REGION_NAME'),
     domains: parseList(text('MINIO_DOMAIN')),

@@ -17,7 +17,7 @@ export type BucketEncryptionRule = {
 export type BucketEncryptionDefault =
   | { readonly algorithm: 'AES256' }
   | {
-      readonly algorithm: 'aws:kms';
+      readonly algorithm: 'aws:kms' | 'aws:kms:dsse';
       /** As it was sent, to be given back; empty means the default master key. */
       readonly keyId: string;
       /** The master key it means; empty for the default one. */
@@ -32,17 +32,19 @@ export function checkBucketEncryption(
   rules: readonly BucketEncryptionRule[],
   options: { readonly hasDefaultKey?: boolean } = {},
 ): BucketEncryptionDefault {
-  if (!rules.every((rule) => rule.algorithm === 'AES256' || rule.algorithm === 'aws:kms')) {
-    throw new SseError('rule-algorithm');
-  }
+  if (!rules.every(({ algorithm }) => isKnown(algorithm))) throw new SseError('rule-algorithm');
   const [rule, ...more] = rules;
   if (rule === undefined || more.length > 0) throw new SseError('rule-count');
   const { algorithm, keyId = '' } = rule;
-  if (algorithm !== 'aws:kms') {
+  if (algorithm !== 'aws:kms' && algorithm !== 'aws:kms:dsse') {
     if (keyId !== '') throw new SseError('rule-key-id-not-allowed');
     return { algorithm: 'AES256' };
   }
   if (keyId === '' && options.hasDefaultKey !== true) throw new SseError('rule-key-id-missing');
   if (keyId.startsWith(' ') || keyId.endsWith(' ')) throw new SseError('rule-key-id-invalid');
   return { algorithm, keyId, keyName: keyNameOf(keyId) };
+}
+
+function isKnown(algorithm: string | undefined): boolean {
+  return algorithm === 'AES256' || algorithm === 'aws:kms' || algorithm === 'aws:kms:dsse';
 }

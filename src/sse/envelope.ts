@@ -48,7 +48,17 @@ export type SseKmsEnvelope = SealedObjectKey &
     /** The key id as the client wrote it; absent when it named none. */
     readonly keyId?: string;
     readonly context?: KmsContext;
+    /** The sealed data key is that of a bucket, which serves many objects. */
+    readonly hasBucketKey?: true;
   };
+
+/** What is stored with a DSSE-KMS object: each layer has keys of its own. */
+export type DsseKmsEnvelope = {
+  readonly inner: SealedObjectKey & SealedDataKey;
+  readonly outer: SealedObjectKey & SealedDataKey;
+  readonly keyId?: string;
+  readonly context?: KmsContext;
+};
 
 /** What is stored with an SSE-C object. The client's key is not in it. */
 export type SseCEnvelope = SealedObjectKey;
@@ -59,6 +69,9 @@ export type SseEnvelope =
   | ({ readonly kind: 'sse-c' } & SseCEnvelope);
 
 export type SseKind = SseEnvelope['kind'];
+
+/** The same with what has no form as metadata entries. */
+export type ObjectEnvelope = SseEnvelope | ({ readonly kind: 'dsse-kms' } & DsseKmsEnvelope);
 
 /** A new object key, sealed at its place. The external key has 32 bytes and stays the caller's. */
 export function createObjectKey(

@@ -20,6 +20,7 @@ export const sseHeaderNames = {
   method: sse,
   keyId: `${sse}-aws-kms-key-id`,
   context: `${sse}-context`,
+  bucketKey: `${sse}-bucket-key-enabled`,
   customerAlgorithm: `${sse}-customer-algorithm`,
   customerKey: `${sse}-customer-key`,
   customerKeyMd5: `${sse}-customer-key-md5`,
@@ -44,6 +45,7 @@ const triples = {
 /** The values of `x-amz-server-side-encryption`. */
 export const sseS3Method = 'AES256';
 export const sseKmsMethod = 'aws:kms';
+export const dsseKmsMethod = 'aws:kms:dsse';
 /** The one value of the customer algorithm headers. */
 export const sseCAlgorithm = 'AES256';
 

@@ -2,6 +2,8 @@
 // stored bytes a range of the plaintext needs. A single-part object is one DARE stream under the OEK; part
 // n of a multipart object is one stream under its part key. Every stream gets a fresh random nonce. A part that is uploaded
 // twice has two streams under one key; whoever keeps the nonce of the one that counts can tell them apart.
+// A key of 64 bytes is two, inner and outer (DSSE-KMS): one stream within the other. Nonces given and checked are
+// the outer stream's, which authenticates the inner one as a whole.
 
 import { randomBytes } from 'node:crypto';
 import {
@@ -13,7 +15,7 @@ import {
   sealDareStream,
   sealedSize,
 } from '../aead/dare.ts';
-import { derivePartKey } from './object-key.ts';
+import { derivePartKey, keySizeBytes } from './object-key.ts';
 import { SseError } from './sse-error.ts';
 
 /** The header of a DARE package ends with its nonce, whose first bit is the final flag. */
@@ -25,8 +27,13 @@ const nonceMask = 0x7f;
 export type DataRange = { readonly start: number; readonly end: number };
 
 /** How to read a range of one stream. */
-export type DataSlice = {
-  /** Stored bytes to read, end exclusive. */
+export type DataSlice = LayerSlice & {
+  /** Of the stream within, when there are two layers. */
+  readonly inner?: LayerSlice & { readonly lengthBytes: number };
+};
+
+type LayerSlice = {
+  /** Bytes of the sealed stream to read, end exclusive. */
   readonly storedStart: number;
   readonly storedEnd: number;
   /** Number of the first package that is read. */
@@ -39,12 +46,34 @@ export type DataSlice = {
 
 /** The key of one stream: the OEK itself, or that of a part. The caller wipes it. */
 export function deriveDataKey(oek: Uint8Array, partNumber: number | undefined): Buffer {
-  return partNumber === undefined ? Buffer.from(oek) : derivePartKey(oek, partNumber);
+  if (partNumber === undefined) return Buffer.from(oek);
+  if (!hasTwoLayers(oek)) return derivePartKey(oek, partNumber);
+  const [inner, outer] = splitKey(oek).map((key) => derivePartKey(key, partNumber));
+  const joined = Buffer.concat([inner ?? Buffer.alloc(0), outer ?? Buffer.alloc(0)]);
+  inner?.fill(0);
+  outer?.fill(0);
+  return joined;
+}
+
+/** How often bytes are sealed. */
+export type DataLayers = 1 | 2;
+
+/** How often a key seals. */
+export function layersOf(key: Uint8Array): DataLayers {
+  return hasTwoLayers(key) ? 2 : 1;
+}
+
+function hasTwoLayers(key: Uint8Array): boolean {
+  return key.length === 2 * keySizeBytes;
+}
+
+function splitKey(key: Uint8Array): readonly [inner: Uint8Array, outer: Uint8Array] {
+  return [key.subarray(0, keySizeBytes), key.subarray(keySizeBytes)];
 }
 
 /** Stored size of `plainBytes` bytes. */
-export function sealedDataSize(plainBytes: number): number {
-  return sealedSize(plainBytes);
+export function sealedDataSize(plainBytes: number, layers: DataLayers = 1): number {
+  return layers === 1 ? sealedSize(plainBytes) : sealedSize(sealedSize(plainBytes));
 }
 
 /** A new stream's nonce, as its packages carry it apart from the final flag. */
@@ -60,7 +89,9 @@ export function sealData(
   plaintext: Uint8Array,
   nonce: Uint8Array = createDataNonce(),
 ): Buffer {
-  return sealDare(key, plaintext, { nonce });
+  if (!hasTwoLayers(key)) return sealDare(key, plaintext, { nonce });
+  const [inner, outer] = splitKey(key);
+  return sealDare(outer, sealDare(inner, plaintext, { nonce: createDataNonce() }), { nonce });
 }
 
 /**
@@ -72,21 +103,38 @@ export function sealDataStream(
   source: AsyncIterable<Uint8Array>,
   options: { readonly nonce?: Uint8Array; readonly ownsChunks?: boolean } = {},
 ): AsyncGenerator<Uint8Array> {
-  return sealDareStream(key, source, { nonce: createDataNonce(), ...options });
+  if (!hasTwoLayers(key)) {
+    return sealDareStream(key, source, { nonce: createDataNonce(), ...options });
+  }
+  const { nonce = createDataNonce(), ...more } = options;
+  const [inner, outer] = splitKey(key);
+  const within = sealDareStream(inner, source, { ...more, nonce: createDataNonce() });
+  // What comes out of the inner cipher is used by nobody else.
+  return sealDareStream(outer, within, { nonce, ownsChunks: true });
 }
 
 /** The plaintext of a whole stream, of this nonce when one is given. Throws `SseError` `object-tampered`. */
 export function openData(key: Uint8Array, stored: Uint8Array, nonce?: Uint8Array): Buffer {
   try {
     if (nonce && stored.length > 0) assertNonce(stored, nonce);
-    return openDare(key, stored, { minVersion: 2 });
+    if (!hasTwoLayers(key)) return openDare(key, stored, { minVersion: 2 });
+    const [inner, outer] = splitKey(key);
+    return openDare(inner, openDare(outer, stored, { minVersion: 2 }), { minVersion: 2 });
   } catch (error) {
     throw asTampered(error);
   }
 }
 
 /** Which stored bytes hold the range of a stream of `plainBytes` bytes. */
-export function sliceOf(plainBytes: number, range: DataRange): DataSlice {
+export function sliceOf(plainBytes: number, range: DataRange, layers: DataLayers = 1): DataSlice {
+  if (layers === 1) return layerSliceOf(plainBytes, range);
+  const inner = layerSliceOf(plainBytes, range);
+  const { storedStart: start, storedEnd: end } = inner;
+  const outer = layerSliceOf(sealedSize(plainBytes), { start, end });
+  return { ...outer, inner: { ...inner, lengthBytes: range.end - range.start } };
+}
+
+function layerSliceOf(plainBytes: number, range: DataRange): LayerSlice {
   const mapped = mapSealedRange([plainBytes], range);
   return {
     storedStart: mapped.sealedStart,
@@ -101,17 +149,32 @@ export function sliceOf(plainBytes: number, range: DataRange): DataSlice {
  * The plaintext of a slice, `lengthBytes` bytes, from its stored bytes. Yields only authenticated bytes, of the stream with
  * this nonce when one is given. Throws `SseError` `object-tampered`; errors of the source pass through.
  */
-export async function* openDataStream(
+export function openDataStream(
   key: Uint8Array,
   source: AsyncIterable<Uint8Array>,
-  slice: DataSlice & {
-    readonly lengthBytes: number;
-    readonly nonce?: Uint8Array;
-    /** The source reuses a chunk's memory once the next is asked for. */
-    readonly isSourceTransient?: boolean;
-    /** The consumer is done with each chunk when it asks for the next. */
-    readonly freesChunks?: boolean;
-  },
+  slice: DataSlice & OpenHow,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { inner: within, freesChunks = false, ...outerSlice } = slice;
+  if (!within) return openLayerStream(key, source, slice);
+  const [inner, outer] = splitKey(key);
+  const lengthBytes = within.storedEnd - within.storedStart;
+  const sealed = openLayerStream(outer, source, { ...outerSlice, lengthBytes });
+  return openLayerStream(inner, sealed, { ...within, freesChunks });
+}
+
+type OpenHow = {
+  readonly lengthBytes: number;
+  readonly nonce?: Uint8Array;
+  /** The source reuses a chunk's memory once the next is asked for. */
+  readonly isSourceTransient?: boolean;
+  /** The consumer is done with each chunk when it asks for the next. */
+  readonly freesChunks?: boolean;
+};
+
+async function* openLayerStream(
+  key: Uint8Array,
+  source: AsyncIterable<Uint8Array>,
+  slice: LayerSlice & OpenHow,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let skipBytes = slice.skipBytes;
   let leftBytes = slice.lengthBytes;

@@ -11,7 +11,13 @@ import { DareError, openDare, sealDare } from '../aead/dare.ts';
 import { SseError } from './sse-error.ts';
 
 /** The kind of encryption, as it enters the derivation of the key-encryption key. */
-export type SseDomain = 'SSE-S3' | 'SSE-KMS' | 'SSE-C';
+export type SseDomain =
+  | 'SSE-S3'
+  | 'SSE-KMS'
+  | 'SSE-KMS-BUCKET-KEY'
+  | 'DSSE-KMS-INNER'
+  | 'DSSE-KMS-OUTER'
+  | 'SSE-C';
 
 export const sealAlgorithm = 'DAREv2-HMAC-SHA256';
 /** Of old releases; read for SSE-C, never written. */

@@ -2,6 +2,7 @@
 // context is stored without the entry that binds the data key to the object; that entry is added
 // for every KMS call, unless the client's context already has one under the bucket's name.
 
+import type { BucketKeys } from './bucket-keys.ts';
 import { objectContext } from './context.ts';
 import {
   createObjectKey,
@@ -70,11 +71,44 @@ export async function createSseKmsKey(
     createObjectKey(externalKey, 'SSE-KMS', place),
   );
   const { keyName, ciphertext: sealedDataKey } = dataKey;
-  const stored = {
-    ...(request.keyId ? { keyId: request.keyId } : {}),
-    ...(Object.keys(context).length > 0 ? { context } : {}),
-  };
-  return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...stored } };
+  return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...storedOf(request) } };
+}
+
+function storedOf({
+  keyId,
+  context = {},
+}: SseKmsRequest): Pick<SseKmsEnvelope, 'keyId' | 'context'> {
+  return { ...(keyId ? { keyId } : {}), ...(Object.keys(context).length > 0 ? { context } : {}) };
+}
+
+/**
+ * The same under a bucket key: no call of its own while the process has one. Throws `KmsError`, or `SseError`
+ * `invalid-data-key`.
+ */
+export async function createBucketKeyedKey(
+  keys: BucketKeys,
+  place: ObjectPlace,
+  request: SseKmsRequest & { readonly keyName: string },
+): Promise<{ oek: Buffer; envelope: SseKmsEnvelope }> {
+  const { keyName, sealedDataKey, plaintext } = await keys.forWrite(place.bucket, request);
+  const { oek, sealed } = withDataKey(plaintext, (externalKey) =>
+    createObjectKey(externalKey, 'SSE-KMS-BUCKET-KEY', place),
+  );
+  const stored = storedOf(request);
+  return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...stored, hasBucketKey: true } };
+}
+
+/** The object key of an envelope with a bucket key. Throws as `openSseKmsKey`. */
+export async function openBucketKeyedKey(
+  keys: BucketKeys,
+  place: ObjectPlace,
+  envelope: SseKmsEnvelope,
+): Promise<Buffer> {
+  requireSealAlgorithm(envelope);
+  const { plaintext } = await keys.forRead(place.bucket, envelope);
+  return withDataKey(plaintext, (externalKey) =>
+    openObjectKey(envelope, externalKey, { domain: 'SSE-KMS-BUCKET-KEY', place }),
+  );
 }
 
 /**

@@ -4,7 +4,13 @@
 
 import { createHash, type Hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type ChecksumState, checksumBytes, createChecksum } from '../base/checksums.ts';
-import { createDataNonce, sealData, sealDataStream, sealedDataSize } from '../sse/object-data.ts';
+import {
+  createDataNonce,
+  layersOf,
+  sealData,
+  sealDataStream,
+  sealedDataSize,
+} from '../sse/object-data.ts';
 import { blobEntry } from './keys.ts';
 import type { StoredBytes } from './records.ts';
 import type { StoreContext } from './store-context.ts';
@@ -150,7 +156,9 @@ async function storeStream(
     ownsChunks: ownsChunks || dataKey !== undefined,
   });
   const result = digests.result();
-  const expectedBytes = dataKey ? sealedDataSize(result.sizeBytes) : result.sizeBytes;
+  const expectedBytes = dataKey
+    ? sealedDataSize(result.sizeBytes, layersOf(dataKey))
+    : result.sizeBytes;
   if (storedBytes !== expectedBytes) throw new Error('a blob was written with a wrong size');
   return { ...result, nonce, storedBytes, place: { kind: 'blob', id }, inlineBytes: undefined };
 }

@@ -65,7 +65,9 @@ export async function createBucket(
     readonly settings?: BucketSettings;
   },
 ): Promise<BucketInfo> {
-  const { name, owner, location, settings = {} } = input;
+  const { name, owner, location } = input;
+  const blocked = context.settings.blocksSseC ? { blocksSseC: true } : {};
+  const settings = { ...blocked, ...input.settings };
   const createdMs = context.now();
   const record = { id: createBucketId(), createdMs, owner, location, settings };
   const entryKey = bucketEntry(name);

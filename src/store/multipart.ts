@@ -5,7 +5,7 @@
 // without copying, and removes the upload. It depends on every part it read: a part replaced meanwhile makes
 // it look again. Abort removes the upload first and the parts after it.
 
-import type { SseEnvelope } from '../sse/envelope.ts';
+import type { ObjectEnvelope } from '../sse/envelope.ts';
 import { deriveDataKey } from '../sse/object-data.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { type LoadedBucket, loadBucket, loadBucketForWrite } from './buckets.ts';
@@ -28,7 +28,13 @@ import {
   uploadEntry,
 } from './keys.ts';
 import type { KvCheck, KvPut } from './kv.ts';
-import { assertNoClientKey, openClientOek, openOek, startKey } from './object-encryption.ts';
+import {
+  assertNoClientKey,
+  assertTakesClientKeys,
+  openClientOek,
+  openOek,
+  startKey,
+} from './object-encryption.ts';
 import { putBytesMax, wholeSeconds } from './objects.ts';
 import {
   decodePart,
@@ -149,6 +155,7 @@ export async function putPart(context: StoreContext, input: PutPartInput): Promi
     );
   }
   const upload = await loadUpload(context, input);
+  if (upload.record.envelope?.kind === 'sse-c') assertTakesClientKeys(upload.bucket);
   const checksum = partChecksum(upload.record, input.checksum);
   const dataKey = startPartKey(context, input, upload.record);
   try {
@@ -204,7 +211,7 @@ function startPartKey(
 /** The key of an SSE-C upload. Throws `InvalidRequest` when the client's key is missing or another one. */
 export function openUploadOek(
   place: { readonly bucket: string; readonly key: string },
-  envelope: SseEnvelope & { readonly kind: 'sse-c' },
+  envelope: ObjectEnvelope & { readonly kind: 'sse-c' },
   clientKey: ClientKey | undefined,
 ): Buffer {
   if (clientKey) return openClientOek(place, envelope, clientKey);

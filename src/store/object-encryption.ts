@@ -2,11 +2,18 @@
 // asked once, beside whatever else is going on; a client's key is used at once and not kept. Opened keys are
 // wiped by whoever got them.
 
+import { createDsseKmsKey, type DsseKmsRequest, openDsseKmsKey } from '../sse/dsse-kms.ts';
 import { createSseCKey, openSseCKey } from '../sse/sse-c.ts';
-import type { ObjectPlace, SseEnvelope } from '../sse/envelope.ts';
+import type { ObjectPlace, ObjectEnvelope } from '../sse/envelope.ts';
 import type { Kms } from '../sse/kms.ts';
 import { SseError } from '../sse/sse-error.ts';
-import { createSseKmsKey, keyNameOf, openSseKmsKey } from '../sse/sse-kms.ts';
+import {
+  createBucketKeyedKey,
+  createSseKmsKey,
+  keyNameOf,
+  openBucketKeyedKey,
+  openSseKmsKey,
+} from '../sse/sse-kms.ts';
 import { createSseS3Key, openSseS3Key } from '../sse/sse-s3.ts';
 import type { LoadedBucket } from './buckets.ts';
 import { type SettledRequest, settleRequest } from './encryption-default.ts';
@@ -16,8 +23,8 @@ import { type ClientKey, type EncryptionRequest, StoreError } from './types.ts';
 /** An object's key on its way, beside whatever else is going on. */
 export type StartedKey = {
   readonly oek: Promise<Buffer>;
-  readonly envelope: Promise<SseEnvelope>;
-  readonly kind: SseEnvelope['kind'];
+  readonly envelope: Promise<ObjectEnvelope>;
+  readonly kind: ObjectEnvelope['kind'];
   /** Wipes the key, also when it has yet to arrive. */
   wipe(): void;
 };
@@ -35,6 +42,7 @@ export function startKey(
   const { isAutoEncrypting } = context.settings;
   const wanted = settleRequest(request, { settings, key: place.key, isAutoEncrypting });
   if (wanted === undefined) return undefined;
+  if (wanted.kind === 'sse-c') assertTakesClientKeys(place.bucket);
   const made = makeKey(context, { bucket: place.bucket.name, key: place.key }, wanted);
   const oek = made.then((key) => key.oek);
   const envelope = made.then((key) => key.envelope);
@@ -47,7 +55,16 @@ export function startKey(
   return { oek, envelope, kind: wanted.kind, wipe };
 }
 
-type MadeKey = { readonly oek: Buffer; readonly envelope: SseEnvelope };
+/** Throws `EncryptionBlocked` in a bucket that takes no new objects under keys of clients. */
+export function assertTakesClientKeys(bucket: LoadedBucket): void {
+  if (bucket.record.settings.blocksSseC !== true) return;
+  throw new StoreError(
+    'EncryptionBlocked',
+    'The bucket blocks server side encryption with customer provided keys (SSE-C).',
+  );
+}
+
+type MadeKey = { readonly oek: Buffer; readonly envelope: ObjectEnvelope };
 
 function makeKey(context: StoreContext, at: ObjectPlace, wanted: SettledRequest): Promise<MadeKey> {
   if (wanted.kind === 'sse-c') {
@@ -55,7 +72,20 @@ function makeKey(context: StoreContext, at: ObjectPlace, wanted: SettledRequest)
     return Promise.resolve({ oek, envelope: { kind: 'sse-c', ...envelope } });
   }
   const kms = kmsForWrite(context);
-  return wanted.kind === 'sse-s3' ? makeSseS3Key(kms, at) : makeSseKmsKey(kms, at, wanted);
+  if (wanted.kind === 'sse-s3') return makeSseS3Key(kms, at);
+  const { keyId } = wanted;
+  const request = {
+    keyName: keyNameOf(keyId ?? '') || kms.defaultKeyName,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(wanted.context === undefined ? {} : { context: wanted.context }),
+  };
+  if (wanted.kind === 'dsse-kms') {
+    return makeDsseKey(kms, at, { ...request, outerKeyName: context.settings.dsseKeyName });
+  }
+  const { bucketKeys } = context;
+  return bucketKeys && wanted.hasBucketKey === true
+    ? makeSseKmsKey(createBucketKeyedKey(bucketKeys, at, request))
+    : makeSseKmsKey(createSseKmsKey(kms, at, request));
 }
 
 async function makeSseS3Key(kms: Kms, at: ObjectPlace): Promise<MadeKey> {
@@ -63,17 +93,14 @@ async function makeSseS3Key(kms: Kms, at: ObjectPlace): Promise<MadeKey> {
   return { oek, envelope: { kind: 'sse-s3', ...envelope } };
 }
 
-async function makeSseKmsKey(
-  kms: Kms,
-  at: ObjectPlace,
-  wanted: SettledRequest & { readonly kind: 'sse-kms' },
-): Promise<MadeKey> {
-  const { keyId, context } = wanted;
-  const { oek, envelope } = await createSseKmsKey(kms, at, {
-    ...(keyId === undefined ? {} : { keyId, keyName: keyNameOf(keyId) }),
-    ...(context === undefined ? {} : { context }),
-  });
+async function makeSseKmsKey(making: ReturnType<typeof createSseKmsKey>): Promise<MadeKey> {
+  const { oek, envelope } = await making;
   return { oek, envelope: { kind: 'sse-kms', ...envelope } };
+}
+
+async function makeDsseKey(kms: Kms, at: ObjectPlace, request: DsseKmsRequest): Promise<MadeKey> {
+  const { oek, envelope } = await createDsseKmsKey(kms, at, request);
+  return { oek, envelope: { kind: 'dsse-kms', ...envelope } };
 }
 
 function kmsForWrite(context: StoreContext): Kms {
@@ -91,22 +118,24 @@ function kmsForWrite(context: StoreContext): Kms {
 export async function openOek(
   context: StoreContext,
   at: ObjectPlace,
-  how: { readonly envelope: SseEnvelope; readonly clientKey: ClientKey | undefined },
+  how: { readonly envelope: ObjectEnvelope; readonly clientKey: ClientKey | undefined },
 ): Promise<Buffer> {
   const { envelope, clientKey } = how;
   if (envelope.kind === 'sse-c') return openClientOek(at, envelope, clientKey);
   if (!context.kms) {
     throw new StoreError('KmsNotConfigured', 'The object is encrypted but KMS is not configured.');
   }
-  return envelope.kind === 'sse-s3'
-    ? openSseS3Key(context.kms, at, envelope)
+  if (envelope.kind === 'sse-s3') return openSseS3Key(context.kms, at, envelope);
+  if (envelope.kind === 'dsse-kms') return openDsseKmsKey(context.kms, at, envelope);
+  return envelope.hasBucketKey && context.bucketKeys
+    ? openBucketKeyedKey(context.bucketKeys, at, envelope)
     : openSseKmsKey(context.kms, at, envelope);
 }
 
 /** The key of an SSE-C object. Throws `InvalidRequest` when the client's key is missing or another one. */
 export function openClientOek(
   at: ObjectPlace,
-  envelope: SseEnvelope & { readonly kind: 'sse-c' },
+  envelope: ObjectEnvelope & { readonly kind: 'sse-c' },
   clientKey: ClientKey | undefined,
 ): Buffer {
   if (clientKey === undefined) throw clientKeyMissing();

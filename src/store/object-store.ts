@@ -2,6 +2,7 @@
 // It keeps no state of its own, so any number of processes may serve one data directory. This file joins the
 // operations; each lives in its own file.
 
+import { BucketKeys, bucketKeyAgeMsMax } from '../sse/bucket-keys.ts';
 import type { Kms } from '../sse/kms.ts';
 import type { Log } from '../base/log.ts';
 import type { BlobStore } from './blob-store.ts';
@@ -61,13 +62,18 @@ const orphanGraceMsDefault = 86_400_000;
 export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObjectStore> {
   const { settings } = deps;
   const now = deps.now ?? Date.now;
+  const bucketKeyMs = settings.bucketKeyMs ?? bucketKeyAgeMsMax;
   const context: StoreContext = {
     kv: deps.kv,
     blobs: deps.blobs,
     kms: deps.kms,
+    bucketKeys: deps.kms && new BucketKeys(deps.kms, { maxAgeMs: bucketKeyMs, now }),
     log: deps.log,
     settings: {
       isAutoEncrypting: settings.isAutoEncrypting,
+      blocksSseC: settings.blocksSseC ?? false,
+      dsseKeyName: settings.dsseKeyName ?? '',
+      bucketKeyMs,
       inlineMaxBytes: settings.inlineMaxBytes ?? inlineMaxBytesDefault,
       garbageGraceMs: settings.garbageGraceMs ?? garbageGraceMsDefault,
       orphanGraceMs: settings.orphanGraceMs ?? orphanGraceMsDefault,
@@ -112,6 +118,9 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
       return deps.kms?.defaultKeyName ?? '';
     },
     sweep: (options) => guarded(() => sweep(context, options)),
-    close: async () => sweeping?.stop(),
+    close: async () => {
+      context.bucketKeys?.close();
+      await sweeping?.stop();
+    },
   };
 }

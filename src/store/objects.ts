@@ -3,7 +3,7 @@
 // leaves nothing.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { SseEnvelope } from '../sse/envelope.ts';
+import type { ObjectEnvelope } from '../sse/envelope.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { loadBucket, loadBucketForWrite } from './buckets.ts';
 import { assertConditions, preconditionFailed } from './conditions.ts';
@@ -85,7 +85,7 @@ async function commitPut(
   made: {
     readonly body: BodyResult;
     readonly checksum: Pick<ObjectRecord, 'checksum' | 'sealedChecksum'>;
-    readonly envelope: SseEnvelope | undefined;
+    readonly envelope: ObjectEnvelope | undefined;
   },
 ): Promise<ObjectInfo> {
   const { body, envelope } = made;

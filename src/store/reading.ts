@@ -4,12 +4,14 @@
 
 import {
   deriveDataKey,
+  layersOf,
   openData,
   openDataStream,
   sealedDataSize,
   sliceOf,
 } from '../sse/object-data.ts';
 import type { BlobReader, BlobReadOptions } from './blob-store.ts';
+import { layersOfEnvelope } from './envelopes.ts';
 import { inlineEntry } from './keys.ts';
 import { assertNoClientKey, openClientOek, openOek } from './object-encryption.ts';
 import { type ObjectRecord, type StoredBytes, toObjectInfo } from './records.ts';
@@ -116,12 +118,12 @@ async function readRange(
 }
 
 function segmentsOf(record: ObjectRecord, range: ByteRange): Segment[] {
-  const isSealed = record.envelope !== undefined;
+  const layers = record.envelope && layersOfEnvelope(record.envelope);
   const segments: Segment[] = [];
   let before = 0;
   for (const stream of streamsOf(record)) {
     const { sizeBytes, storedBytes } = stream;
-    if (storedBytes !== (isSealed ? sealedDataSize(sizeBytes) : sizeBytes)) {
+    if (storedBytes !== (layers ? sealedDataSize(sizeBytes, layers) : sizeBytes)) {
       throw corrupt('the sizes of the record do not agree');
     }
     const start = Math.max(range.start - before, 0);
@@ -218,7 +220,7 @@ async function* readBlob(
   }
   const lengthBytes = range.end - range.start;
   const slice = {
-    ...sliceOf(sizeBytes, range),
+    ...sliceOf(sizeBytes, range, layersOf(oek)),
     lengthBytes,
     ...(nonce ? { nonce } : {}),
     isSourceTransient: true,

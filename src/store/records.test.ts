@@ -89,11 +89,41 @@ const upload: UploadRecord = {
   checksum: { algorithm: 'CRC64NVME', type: 'FULL_OBJECT' },
 };
 
+const { sealedDataKey: _sealedDataKey, keyName: _keyName, ...sealedOnly } = envelope;
+const { checksum: _checksum, ...withoutChecksum } = object;
+const ofKms: ObjectRecord = {
+  ...object,
+  envelope: { ...envelope, kind: 'sse-kms', keyId: 'alias/my-key', context: { a: 'b' } },
+};
+const ofDefaultKey: ObjectRecord = { ...object, envelope: { ...envelope, kind: 'sse-kms' } };
+const ofClient: ObjectRecord = {
+  ...withoutChecksum,
+  envelope: { ...sealedOnly, kind: 'sse-c' },
+  sealedChecksum: Buffer.alloc(4, 6),
+};
+const { checksum: _partChecksum, ...partWithoutChecksum } = part;
+const partOfClient: PartRecord = { ...partWithoutChecksum, sealedChecksum: Buffer.alloc(4, 6) };
+
 const pinned: readonly (readonly [name: string, found: Buffer, hex: string])[] = [
   [
     'object',
     encodeObject(object),
     '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524496a67373652d7333a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c4040303030393a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'object of SSE-KMS',
+    encodeObject(ofKms),
+    '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524498a77373652d6b6d73a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c40403030303ac616c6961732f6d792d6b657992a161a16293a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'object of SSE-C',
+    encodeObject(ofClient),
+    '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524494a57373652d63b24441524576322d484d41432d534841323536c40401010101c40402020202c40406060606930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'part of SSE-C',
+    encodePart(partOfClient),
+    '9201970703d9203930303135303938336364323466623064363936336637643238653137663732cb4278bcfe56800000c40406060606930223d9203031396431633565376133623063353530303131323233333434353536366666c40c090909090909090909090909',
   ],
   [
     'part',
@@ -130,13 +160,17 @@ void test('records keep their layout', () => {
 
 void test('records come back as they were', () => {
   assert.deepEqual(decodeObject(encodeObject(object)), object);
-  const { data: _data, envelope: _envelope, checksum: _checksum, ...bare } = object;
+  for (const record of [ofKms, ofDefaultKey, ofClient]) {
+    assert.deepEqual(decodeObject(encodeObject(record)), record);
+  }
+  assert.deepEqual(decodePart(encodePart(partOfClient)), partOfClient);
+  const { data: _data, envelope: _envelope, ...bare } = withoutChecksum;
   const multipart = { ...bare, partsId: id };
   assert.deepEqual(decodeObject(encodeObject(multipart)), multipart);
   const empty = { ...bare, data: { place: { kind: 'none' as const }, storedBytes: 0 } };
   assert.deepEqual(decodeObject(encodeObject(empty)), empty);
   assert.deepEqual(decodePart(encodePart(part)), part);
-  const { nonce: _nonce, checksum: _partChecksum, ...plainPart } = part;
+  const { nonce: _nonce, ...plainPart } = partWithoutChecksum;
   assert.deepEqual(decodeParts(encodeParts([part, plainPart])), [part, plainPart]);
   assert.deepEqual(decodeBucket(encodeBucket(bucket)), bucket);
   const deleting = { ...bucket, deletingSinceMs: 5 };

@@ -3,7 +3,8 @@
 // kept as flat lists of names and values.
 
 import { Packr, Unpackr } from 'msgpackr';
-import type { SseEnvelope } from '../sse/envelope.ts';
+import type { ObjectEnvelope, SealedDataKey, SealedObjectKey } from '../sse/envelope.ts';
+import type { KmsContext } from '../sse/kms.ts';
 import { encryptionOf } from './envelopes.ts';
 import { KvError } from './kv.ts';
 import type {
@@ -41,7 +42,7 @@ export type ObjectRecord = {
   readonly modifiedMs: number;
   readonly attributes: ObjectAttributes;
   readonly owner: string;
-  readonly envelope?: SseEnvelope;
+  readonly envelope?: ObjectEnvelope;
   readonly checksum?: Checksum;
   /** Instead of `checksum`, where only the client's key may show it (SSE-C). */
   readonly sealedChecksum?: Uint8Array;
@@ -80,7 +81,7 @@ export type UploadRecord = {
   readonly initiatedMs: number;
   readonly owner: string;
   readonly attributes: ObjectAttributes;
-  readonly envelope?: SseEnvelope;
+  readonly envelope?: ObjectEnvelope;
   readonly checksum?: NonNullable<UploadInfo['checksum']>;
   /** What the object is to be protected by. */
   readonly lock?: ObjectLock;
@@ -325,38 +326,80 @@ function unpackNames(flat: readonly string[]): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
-function packEnvelope(envelope: SseEnvelope): Packed {
-  const { kind, sealAlgorithm, iv, sealedOek } = envelope;
-  if (kind === 'sse-c') return [kind, sealAlgorithm, iv, sealedOek];
-  const { keyName, sealedDataKey } = envelope;
-  const packed = [kind, keyName, sealAlgorithm, iv, sealedOek, sealedDataKey];
-  if (kind === 'sse-s3') return packed;
-  const { keyId, context } = envelope;
-  return [...packed, keyId ?? null, context ? Object.entries(context).flat() : null];
+type Layer = SealedObjectKey & SealedDataKey;
+
+function packEnvelope(envelope: ObjectEnvelope): Packed {
+  const { kind } = envelope;
+  switch (kind) {
+    case 'sse-s3':
+      return [kind, ...packLayer(envelope)];
+    case 'sse-kms':
+      return [
+        kind,
+        ...packLayer(envelope),
+        ...packRequest(envelope),
+        ...(envelope.hasBucketKey ? [true] : []),
+      ];
+    case 'dsse-kms':
+      return [kind, packLayer(envelope.inner), packLayer(envelope.outer), ...packRequest(envelope)];
+    case 'sse-c':
+      return [kind, envelope.sealAlgorithm, envelope.iv, envelope.sealedOek];
+  }
 }
 
-function unpackEnvelope(packed: Packed): SseEnvelope {
-  const kind = packed[0] as SseEnvelope['kind'];
-  if (kind === 'sse-c') {
-    const [, sealAlgorithm, iv, sealedOek] = packed as [string, string, Buffer, Buffer];
-    return { kind, sealAlgorithm, iv, sealedOek };
+function unpackEnvelope(packed: Packed): ObjectEnvelope {
+  const kind = packed[0] as ObjectEnvelope['kind'];
+  switch (kind) {
+    case 'sse-s3':
+      return { kind, ...unpackLayer(packed.slice(1)) };
+    case 'sse-kms':
+      return {
+        kind,
+        ...unpackLayer(packed.slice(1)),
+        ...unpackRequest(packed.slice(6)),
+        ...(packed[8] === true ? { hasBucketKey: true } : {}),
+      };
+    case 'dsse-kms':
+      return {
+        kind,
+        inner: unpackLayer(packed[1] as Packed),
+        outer: unpackLayer(packed[2] as Packed),
+        ...unpackRequest(packed.slice(3)),
+      };
+    case 'sse-c': {
+      const [, sealAlgorithm, iv, sealedOek] = packed as [string, string, Buffer, Buffer];
+      return { kind, sealAlgorithm, iv, sealedOek };
+    }
+    default:
+      throw new KvError('corrupt', 'an object has an unknown encryption');
   }
-  if (kind !== 'sse-s3' && kind !== 'sse-kms') {
-    throw new KvError('corrupt', 'an object has an unknown encryption');
-  }
-  const sealed = {
-    keyName: packed[1] as string,
-    sealAlgorithm: packed[2] as string,
-    iv: packed[3] as Buffer,
-    sealedOek: packed[4] as Buffer,
-    sealedDataKey: packed[5] as Buffer,
-  };
-  if (kind === 'sse-s3') return { kind, ...sealed };
+}
+
+function packLayer({ keyName, sealAlgorithm, iv, sealedOek, sealedDataKey }: Layer): Packed {
+  return [keyName, sealAlgorithm, iv, sealedOek, sealedDataKey];
+}
+
+function unpackLayer(packed: Packed): Layer {
+  const [keyName, sealAlgorithm, iv, sealedOek, sealedDataKey] = packed;
   return {
-    kind,
-    ...sealed,
-    ...(packed[6] ? { keyId: packed[6] as string } : {}),
-    ...(packed[7] ? { context: unpackNames(packed[7] as string[]) } : {}),
+    keyName: keyName as string,
+    sealAlgorithm: sealAlgorithm as string,
+    iv: iv as Buffer,
+    sealedOek: sealedOek as Buffer,
+    sealedDataKey: sealedDataKey as Buffer,
+  };
+}
+
+type AsRequested = { readonly keyId?: string; readonly context?: KmsContext };
+
+function packRequest({ keyId, context }: AsRequested): Packed {
+  return [keyId ?? null, context ? Object.entries(context).flat() : null];
+}
+
+function unpackRequest([keyId, context]: Packed): AsRequested {
+  return {
+    ...(keyId ? { keyId: keyId as string } : {}),
+    ...(context ? { context: unpackNames(context as string[]) } : {}),
   };
 }
 

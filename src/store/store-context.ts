@@ -1,5 +1,6 @@
 // What every operation of the store works with, and how errors of the engines below become the store's own.
 
+import type { BucketKeys } from '../sse/bucket-keys.ts';
 import { SseError } from '../sse/sse-error.ts';
 import type { Kms } from '../sse/kms.ts';
 import type { Log } from '../base/log.ts';
@@ -11,6 +12,12 @@ import { StoreError, type StoreErrorCode } from './types.ts';
 export type StoreSettings = {
   /** Encrypt with SSE-S3 whatever the request and the bucket say. */
   readonly isAutoEncrypting: boolean;
+  /** New buckets take no keys of clients until they are told to. Default off. */
+  readonly blocksSseC?: boolean;
+  /** Master key of the outer layer of DSSE-KMS. Empty, the default: that of the inner layer. */
+  readonly dsseKeyName?: string;
+  /** How long a bucket key is used. Default, and at most, five minutes. */
+  readonly bucketKeyMs?: number;
   /** Stored bytes up to this size live beside their record. Default 128 KiB. */
   readonly inlineMaxBytes?: number;
   /** How long replaced blobs stay for readers that are about to open them. Default 60 s. */
@@ -25,6 +32,8 @@ export type StoreContext = {
   readonly kv: Kv;
   readonly blobs: BlobStore;
   readonly kms: Kms | undefined;
+  /** There when `kms` is. */
+  readonly bucketKeys: BucketKeys | undefined;
   readonly log: Log;
   readonly settings: Required<Omit<StoreSettings, 'sweepIntervalMs'>>;
   readonly now: () => number;

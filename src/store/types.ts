@@ -6,12 +6,20 @@ import type { BlobReader, BlobReadOptions } from './blob-store.ts';
 
 /** A default: what writes without any encryption header get. */
 export type BucketEncryption =
-  | { readonly algorithm: 'AES256' }
   | {
-      readonly algorithm: 'aws:kms';
+      readonly algorithm: 'AES256';
+      /** As it was sent: it means nothing here. */
+      readonly bucketKeyEnabled?: boolean;
+    }
+  | {
+      readonly algorithm: 'aws:kms' | 'aws:kms:dsse';
       /** As it was sent; absent means the default master key. */
       readonly keyId?: string;
+      readonly bucketKeyEnabled?: boolean;
     };
+
+/** The default of the keys that start with a prefix. */
+export type PrefixEncryption = { readonly prefix: string; readonly encryption: BucketEncryption };
 
 export type Tag = { readonly key: string; readonly value: string };
 
@@ -81,6 +89,10 @@ export type BucketObjectLock = {
 /** What a bucket's sub-resources hold; a missing member is "not configured". */
 export type BucketSettings = {
   readonly encryption?: BucketEncryption;
+  /** Each prefix once. The longest that fits a key wins over the others and over `encryption`. */
+  readonly encryptionPrefixes?: readonly PrefixEncryption[];
+  /** Refuses new objects under keys of clients. */
+  readonly blocksSseC?: boolean;
   /** The bucket policy, byte for byte as it was given. */
   readonly policy?: string;
   readonly publicAccessBlock?: PublicAccessBlock;
@@ -135,6 +147,13 @@ export type EncryptionRequest =
       /** As the client wrote it, and given back so; absent means the default master key. */
       readonly keyId?: string;
       readonly context?: KmsContext;
+      /** Under a bucket key; absent means that the bucket decides. */
+      readonly hasBucketKey?: boolean;
+    }
+  | {
+      readonly kind: 'dsse-kms';
+      readonly keyId?: string;
+      readonly context?: KmsContext;
     }
   | { readonly kind: 'sse-c'; readonly clientKey: ClientKey };
 
@@ -151,6 +170,14 @@ export type ObjectEncryption =
       /** As clients see it. */
       readonly keyId: string;
       /** The client's own, without our entry. */
+      readonly context?: KmsContext;
+      readonly hasBucketKey?: true;
+    }
+  | {
+      readonly kind: 'dsse-kms';
+      /** Of the inner layer. */
+      readonly keyName: string;
+      readonly keyId: string;
       readonly context?: KmsContext;
     }
   | { readonly kind: 'sse-c' };
@@ -515,6 +542,7 @@ export type StoreErrorCode =
   | 'ConditionalRequestConflict'
   | 'DeleteMarker'
   | 'EntityTooLarge'
+  | 'EncryptionBlocked'
   | 'EntityTooSmall'
   | 'IncompleteBody'
   | 'InvalidArgument'

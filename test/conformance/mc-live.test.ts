@@ -199,10 +199,27 @@ describe('the client against the S3 edge', () => {
     assert.equal(await ok(['encrypt', 'info', place]), "Auto encryption 'sse-s3' is enabled\n");
     await ok(['cp', file, `${place}/default`]);
     await ok(['encrypt', 'clear', place]);
+    await ok(['encrypt', 'set', 'sse-s3', `${place}/default/below/`]);
+    const below = await ok(['encrypt', 'info', `${place}/default/below/it`]);
+    assert.equal(below, "Auto encryption 'sse-s3' is enabled\n");
+    assert.equal((await mc(['encrypt', 'info', place])).code, 1);
+    await ok(['cp', file, `${place}/default/below/it`]);
+    await ok(['cp', file, `${place}/default/beside`]);
+    await ok(['encrypt', 'clear', `${place}/default/below/`]);
+    assert.equal((await mc(['encrypt', 'info', `${place}/default/below/it`])).code, 1);
     await ok(['cp', file, `${place}/after`]);
     const isEncrypted = async (key: string) =>
       (await ok(['stat', '--no-list', `${place}/${key}`])).includes('Encryption: SSE-S3');
-    const encrypted = ['cp', 'cp-big', 'put', 'pipe', 'copy', 'mirror/one', 'default'];
+    const encrypted = [
+      'cp',
+      'cp-big',
+      'put',
+      'pipe',
+      'copy',
+      'mirror/one',
+      'default',
+      'default/below/it',
+    ];
     for (const key of encrypted) assert.equal(await isEncrypted(key), true, key);
     for (const key of ['plain', 'after']) assert.equal(await isEncrypted(key), false, key);
     assert.equal(await ok(['cat', `${place}/cp`]), 'secret');

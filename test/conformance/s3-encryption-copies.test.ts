@@ -6,8 +6,10 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import {
+  bucketKeyHeaders,
   copySourceHeaders,
   customerHeaders,
+  dsseHeaders,
   kmsHeaders,
   shownEncryption,
   sseS3Headers,
@@ -30,8 +32,14 @@ const keys = [randomBytes(32), randomBytes(32)] as const;
 /** Stands in every plaintext, so that it can be searched for. */
 const marker: Buffer = Buffer.from(`marker-${randomBytes(16).toString('hex')}`);
 
-type Mode = 'plain' | 'sse-s3' | 'sse-kms' | 'sse-c';
-const modes: readonly Mode[] = ['plain', 'sse-s3', 'sse-kms', 'sse-c'];
+type Mode = 'plain' | 'sse-s3' | 'sse-kms' | 'bucket-key' | 'dsse-kms' | 'sse-c';
+const modes: readonly Mode[] = ['plain', 'sse-s3', 'sse-kms', 'bucket-key', 'dsse-kms', 'sse-c'];
+
+const kmsWriters = {
+  'sse-kms': kmsHeaders,
+  'bucket-key': bucketKeyHeaders,
+  'dsse-kms': dsseHeaders,
+} as const;
 
 /** How a mode is asked for, read back, read as a source, and shown. `turn` tells two keys apart. */
 function headersOf(mode: Mode, turn: 0 | 1) {
@@ -43,10 +51,17 @@ function headersOf(mode: Mode, turn: 0 | 1) {
       return { write: {}, read: {}, source: {}, shown: {} };
     case 'sse-s3':
       return { write: sseS3Headers, read: {}, source: {}, shown: { method: 'AES256' } };
-    case 'sse-kms': {
+    case 'sse-kms':
+    case 'bucket-key':
+    case 'dsse-kms': {
       const encoded = Buffer.from(JSON.stringify(context)).toString('base64');
-      const shown = { method: 'aws:kms', 'aws-kms-key-id': keyId, context: encoded };
-      return { write: kmsHeaders(keyId, context), read: {}, source: {}, shown };
+      const shown = {
+        method: mode === 'dsse-kms' ? 'aws:kms:dsse' : 'aws:kms',
+        'aws-kms-key-id': keyId,
+        context: encoded,
+        ...(mode === 'bucket-key' ? { 'bucket-key-enabled': 'true' } : {}),
+      };
+      return { write: kmsWriters[mode](keyId, context), read: {}, source: {}, shown };
     }
     case 'sse-c': {
       const read = customerHeaders(key);

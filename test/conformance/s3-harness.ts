@@ -86,6 +86,8 @@ export type HarnessOptions = {
   readonly withoutKms?: boolean;
   /** Refuses keys of SSE-C over its plain HTTP, as servers do by default. */
   readonly refusesKeysInClear?: boolean;
+  /** New buckets block keys of clients. */
+  readonly blocksSseC?: boolean;
   readonly domains?: readonly string[];
   readonly limits?: S3Limits;
   readonly wrap?: (store: ObjectStore) => ObjectStore;
@@ -107,7 +109,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     blobs,
     kms: options.withoutKms === true ? undefined : kms,
     log: silentLog,
-    settings: { isAutoEncrypting: false },
+    settings: { isAutoEncrypting: false, blocksSseC: options.blocksSseC ?? false },
   });
   const store = options.wrap?.(opened) ?? opened;
   const root = rootCredentialsSource(() => ({ accessKey, secretKey }));

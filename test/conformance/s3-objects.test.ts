@@ -316,7 +316,7 @@ void describe('objects', () => {
       ['PUT', 'e', sse('AES192'), '400 InvalidArgument'],
       ['PUT', 'e', sse('aws:kms'), '200'],
       ['PUT', 'e', { ...sse('aws:kms'), ...keyId }, '400 KMS.NotFoundException'],
-      ['PUT', 'e', sse('aws:kms:dsse'), '501 NotImplemented'],
+      ['PUT', 'e', sse('aws:kms:dsse'), '200'],
       ['PUT', 'e', keyId, '400 InvalidArgument'],
       ['PUT', 'e', context, '400 InvalidArgument'],
       ['PUT', 'e', { ...sse('AES256'), ...keyId }, '400 InvalidArgument'],

@@ -174,7 +174,7 @@ await describe('the key service is not what it was', async () => {
     const target = '/bucket/sealed-700000';
     await eventually(
       'the key is gone',
-      async () => (await store.client.send({ method: 'GET', target })).status === 404,
+      async () => (await store.client.send({ method: 'GET', target })).status === 400,
       6_000,
     );
     await assertRefused(store, 400, 'KMS.NotFoundException');

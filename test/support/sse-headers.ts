@@ -39,6 +39,22 @@ export function kmsHeaders(
   };
 }
 
+/** SSE-KMS under a bucket key. */
+export function bucketKeyHeaders(
+  keyId?: string,
+  context?: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return { ...kmsHeaders(keyId, context), [`${sse}-bucket-key-enabled`]: 'true' };
+}
+
+/** DSSE-KMS. */
+export function dsseHeaders(
+  keyId?: string,
+  context?: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return { ...kmsHeaders(keyId, context), [sse]: 'aws:kms:dsse' };
+}
+
 /** The encryption headers of an answer, without their common start. */
 export function shownEncryption(
   headers: Readonly<Record<string, string | readonly string[] | undefined>>,

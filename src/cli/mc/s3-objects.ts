@@ -203,14 +203,16 @@ export async function deleteObjects(
 export type BucketEncryption = { readonly algorithm: string; readonly keyId: string };
 
 /** Undefined when the server answers with no rule. */
+/** The default that holds below a prefix, which other servers than Coffer take for the bucket's own. */
 export async function getEncryption(
   client: S3Client,
   bucket: string,
+  prefix = '',
 ): Promise<BucketEncryption | undefined> {
   const { body } = await client.call({
     method: 'GET',
     bucket,
-    query: { encryption: '' },
+    query: encryptionQuery(prefix),
     isUnsigned: true,
     statuses: [200],
   });
@@ -228,6 +230,7 @@ export async function setEncryption(
   client: S3Client,
   bucket: string,
   encryption: BucketEncryption,
+  prefix = '',
 ): Promise<void> {
   const key =
     encryption.keyId === ''
@@ -239,7 +242,7 @@ export async function setEncryption(
   await client.call({
     method: 'PUT',
     bucket,
-    query: { encryption: '' },
+    query: encryptionQuery(prefix),
     headers: { 'content-md5': contentMd5(document) },
     body: document,
     isUnsigned: true,
@@ -247,6 +250,16 @@ export async function setEncryption(
   });
 }
 
-export async function clearEncryption(client: S3Client, bucket: string): Promise<void> {
-  await client.call({ method: 'DELETE', bucket, query: { encryption: '' }, statuses: [200, 204] });
+export async function clearEncryption(
+  client: S3Client,
+  bucket: string,
+  prefix = '',
+): Promise<void> {
+  const query = encryptionQuery(prefix);
+  await client.call({ method: 'DELETE', bucket, query, statuses: [200, 204] });
+}
+
+/** Servers that know no defaults by prefix do not look at the parameter. */
+function encryptionQuery(prefix: string): Record<string, string> {
+  return prefix === '' ? { encryption: '' } : { encryption: '', prefix };
 }

@@ -189,7 +189,10 @@ function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: Bu
     isAutoEncrypting: call.environment.autoEncryption,
   });
   if (wanted !== undefined && !plan.replacesMetadata && !plan.replacesTags) return false;
-  if (wanted?.kind === 'sse-c') return info.encryption?.kind === 'sse-c' && keepsClientKey(call);
+  if (wanted?.kind === 'sse-c') {
+    const isSame = info.encryption?.kind === 'sse-c' && keepsClientKey(call);
+    return isSame && bucket.settings.blocksSseC !== true;
+  }
   return isSameEncryption(info.encryption, wanted, call.store.defaultKeyName);
 }
 

@@ -67,7 +67,10 @@ function checkParameters(call: S3Call): number | undefined {
 /** The object as its reader may see it. A part that does not exist is told before a key is looked at. */
 function unlock(call: S3Call, object: OpenedObject, partNumber: number | undefined): OpenedObject {
   const { encryption } = object.info;
-  if (call.identity.kind === 'anonymous' && encryption?.kind === 'sse-kms') {
+  if (
+    call.identity.kind === 'anonymous' &&
+    (encryption?.kind === 'sse-kms' || encryption?.kind === 'dsse-kms')
+  ) {
     throw new S3Error(
       'AccessDenied',
       'An object encrypted with aws:kms is read with a signed request only.',

@@ -1,4 +1,4 @@
-// `encrypt set|info|clear`: the default encryption of a bucket. `set` reports the word that was typed,
+// `encrypt set|info|clear`: the default encryption of a bucket or of the keys below a prefix. `set` reports the word that was typed,
 // `info` the server's name for it; that difference is the reference's.
 
 import { openS3, parseTarget } from '../context.ts';
@@ -25,7 +25,7 @@ export async function runEncryptSet(context: McContext, args: readonly string[])
   await onBucket(
     context,
     { url, problem: 'Unable to enable auto encryption', feature: 'SetEncryption' },
-    (client, bucket) => setEncryption(client, bucket, encryption),
+    (client, bucket, prefix) => setEncryption(client, bucket, encryption, prefix),
   );
   const key = encryption.keyId === '' ? {} : { keyId: encryption.keyId };
   context.out.message(
@@ -78,7 +78,7 @@ export async function runEncryptClear(context: McContext, args: readonly string[
 async function onBucket<T>(
   context: McContext,
   call: { url: string; problem: string; feature: string },
-  work: (client: S3Client, bucket: string) => Promise<T>,
+  work: (client: S3Client, bucket: string, prefix: string) => Promise<T>,
 ): Promise<T> {
   const target = await parseTarget(context, call.url);
   try {
@@ -89,7 +89,7 @@ async function onBucket<T>(
     }
     checkBucketName(target.bucket);
     const client = await openS3(context, target.alias);
-    return await work(client, target.bucket);
+    return await work(client, target.bucket, target.key);
   } catch (error) {
     throw new Failure(call.problem, toMcError(error));
   }
