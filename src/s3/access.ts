@@ -49,9 +49,11 @@ type Assumed = {
 
 /** The decisions of one request. */
 export class RequestAccess {
+  /** The bucket of the request, once it was looked up. */
+  bucket: BucketInfo | undefined;
   readonly #parts: AccessParts;
-  readonly #buckets = new Map<string, Promise<BucketInfo>>();
-  readonly #objects = new Map<string, Promise<ObjectInfo | undefined>>();
+  #buckets: Map<string, Promise<BucketInfo>> | undefined;
+  #objects: Map<string, Promise<ObjectInfo | undefined>> | undefined;
   #source: CopySource | undefined;
 
   constructor(parts: AccessParts) {
@@ -66,8 +68,9 @@ export class RequestAccess {
     const { operation, target, authentication } = this.#parts;
     const { headers } = authentication;
     if (target.bucket !== '' && operation.name !== 'CreateBucket') {
-      const bucket = await this.#bucket(target.bucket);
-      checkExpectedOwner(headers['x-amz-expected-bucket-owner'], bucket);
+      this.bucket = await this.#bucket(target.bucket);
+      checkExpectedOwner(headers['x-amz-expected-bucket-owner'], this.bucket);
+      if (this.#isPlain(this.bucket)) return;
     }
     for (const permission of permissionsOf(operation, { target, headers })) {
       await this.#require(permission);
@@ -75,6 +78,13 @@ export class RequestAccess {
     await this.#checkPublicAcl();
     const copied = operation.also === 'copy-source' ? headers['x-amz-copy-source'] : undefined;
     if (copied !== undefined) await this.#checkSource(parseCopySource(copied));
+  }
+
+  /** Most requests of most servers: root, and nothing that could keep it from anything. */
+  #isPlain({ settings }: BucketInfo): boolean {
+    const { identity, operation } = this.#parts;
+    if (identity.kind !== 'root' || operation.also === 'copy-source') return false;
+    return settings.policy === undefined && settings.publicAccessBlock === undefined;
   }
 
   async #checkSource(source: CopySource): Promise<void> {
@@ -214,6 +224,7 @@ export class RequestAccess {
 
   /** Looked up once for a request. */
   #bucket(name: string): Promise<BucketInfo> {
+    this.#buckets ??= new Map();
     const known = this.#buckets.get(name);
     if (known !== undefined) return known;
     const found = this.#parts.store.getBucket(name);
@@ -224,6 +235,7 @@ export class RequestAccess {
   /** Looked up at most once for a request; undefined when it is not there. */
   #findObject({ bucket, key, versionId }: Permission): Promise<ObjectInfo | undefined> {
     const name = `${bucket}/${key}\0${versionId ?? ''}`;
+    this.#objects ??= new Map();
     const known = this.#objects.get(name);
     if (known !== undefined) return known;
     const target = { bucket, key, ...(versionId === undefined ? {} : { versionId }) };

@@ -4,7 +4,7 @@
 
 import type { Identity, Owner } from '../iam/identity.ts';
 import type { BlobReader } from '../store/blob-store.ts';
-import type { BodyInput, ObjectStore } from '../store/types.ts';
+import type { BodyInput, BucketInfo, ObjectStore } from '../store/types.ts';
 import type { CustomerKeys } from './customer-keys.ts';
 import type { Permission } from './permissions.ts';
 import { findQuery, type S3Target } from './target.ts';
@@ -33,6 +33,8 @@ export interface S3Call {
   readonly target: S3Target;
   readonly headers: S3Headers;
   readonly method: string;
+  /** The bucket that the request names, as it was when the request was allowed. */
+  readonly bucket: BucketInfo | undefined;
   readonly store: ObjectStore;
   readonly environment: S3Environment;
   readonly identity: Identity;

@@ -4,7 +4,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import { type Identity, recordedOwner } from '../iam/identity.ts';
-import type { BodyInput, ObjectStore } from '../store/types.ts';
+import type { BodyInput, BucketInfo, ObjectStore } from '../store/types.ts';
 import { RequestAccess } from './access.ts';
 import type { Authentication } from './authenticate.ts';
 import { openBody, readBodyInput, readVerifiedBody } from './body.ts';
@@ -69,6 +69,10 @@ export class HttpCall implements S3Call {
       policies: parts.policies,
       readDocument: (options) => this.readDocument(options),
     });
+  }
+
+  get bucket(): BucketInfo | undefined {
+    return this.access.bucket;
   }
 
   isAllowed(permissions: readonly Permission[]): Promise<boolean> {

@@ -19,7 +19,7 @@ import {
   encodeGarbage,
   toBucketInfo,
 } from './records.ts';
-import type { StoreContext } from './store-context.ts';
+import type { KnownBucket, StoreContext } from './store-context.ts';
 import { type BucketInfo, type BucketSettings, StoreError } from './types.ts';
 
 export type LoadedBucket = {
@@ -32,23 +32,57 @@ export type LoadedBucket = {
 /** A mark older than this was left by a process that died; whoever meets it takes it back. */
 const deletionMaxMs = 10_000;
 const attemptsMax = 50;
+const knownBucketsMax = 1000;
 
 /** Throws `NoSuchBucket`. */
 export async function loadBucket(context: StoreContext, name: string): Promise<LoadedBucket> {
+  return findKnown(context, name);
+}
+
+/** Throws `NoSuchBucket`. */
+export async function getBucket(context: StoreContext, name: string): Promise<BucketInfo> {
+  return (await findKnown(context, name)).info;
+}
+
+/** The bucket that `getBucket` gave out for the same request, or a fresh look at it. Throws `NoSuchBucket`. */
+export async function loadGivenBucket(
+  context: StoreContext,
+  target: { readonly bucket: string; readonly given?: BucketInfo | undefined },
+): Promise<LoadedBucket> {
+  const { bucket, given } = target;
+  const loaded = given && context.knownBuckets.byInfo.get(given);
+  return loaded?.name === bucket ? loaded : loadBucket(context, bucket);
+}
+
+async function findKnown(context: StoreContext, name: string): Promise<KnownBucket> {
+  const { byName, byInfo } = context.knownBuckets;
   const entryKey = bucketEntry(name);
   const entry = name === '' ? undefined : await context.kv.get(entryKey);
   if (!entry) throw noSuchBucket(name);
+  const known = byName.get(name);
+  if (known?.check.version === entry.version) return known;
+  const record = decodeBucket(entry.value);
   const check = { entryKey, version: entry.version };
-  return { name, record: decodeBucket(entry.value), check };
+  const found = { name, record, check, info: toBucketInfo(name, record) };
+  if (byName.size >= knownBucketsMax) byName.clear();
+  byName.set(name, found);
+  byInfo.set(found.info, found);
+  return found;
 }
 
-/** The bucket, once no deletion of it is under way. Throws `NoSuchBucket`. */
+/**
+ * The bucket, once no deletion of it is under way. `given` is what `getBucket` gave out for the same request.
+ * Throws `NoSuchBucket`.
+ */
 export async function loadBucketForWrite(
   context: StoreContext,
   name: string,
+  given?: BucketInfo,
 ): Promise<LoadedBucket> {
-  for (;;) {
-    const bucket = await loadBucket(context, name);
+  for (let attempt = 0; ; attempt += 1) {
+    const bucket = await (attempt === 0
+      ? loadGivenBucket(context, { bucket: name, given })
+      : loadBucket(context, name));
     const since = bucket.record.deletingSinceMs;
     if (since === undefined) return bucket;
     if (Math.abs(context.now() - since) > deletionMaxMs) await unmark(context, bucket);

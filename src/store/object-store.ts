@@ -10,7 +10,7 @@ import {
   createBucket,
   deleteBucket,
   listBuckets,
-  loadBucket,
+  getBucket,
   updateBucketSettings,
 } from './buckets.ts';
 import { recordBirth, startSweeping, sweep, type SweepReport } from './garbage.ts';
@@ -29,7 +29,6 @@ import {
   putTagging,
   replaceAttributes,
 } from './objects.ts';
-import { toBucketInfo } from './records.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
 import type { ObjectStore } from './types.ts';
 import { createTotals, keyUsage } from './usage.ts';
@@ -80,6 +79,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     },
     now,
     createId: createIdSource(now),
+    knownBuckets: { byName: new Map(), byInfo: new WeakMap() },
   };
   await guarded(() => recordBirth(context));
   const sweeping =
@@ -89,8 +89,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
   const totals = createTotals(context);
   return {
     createBucket: (input) => guarded(() => createBucket(context, input)),
-    getBucket: (name) =>
-      guarded(async () => toBucketInfo(name, (await loadBucket(context, name)).record)),
+    getBucket: (name) => guarded(() => getBucket(context, name)),
     listBuckets: (query) => guarded(() => listBuckets(context, query)),
     deleteBucket: (name) => guarded(() => deleteBucket(context, name)),
     updateBucketSettings: (name, change) =>

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ObjectEnvelope } from '../sse/envelope.ts';
 import { type BodyResult, discardBody, takeBody } from './body.ts';
-import { loadBucket, loadBucketForWrite } from './buckets.ts';
+import { loadBucketForWrite, loadGivenBucket } from './buckets.ts';
 import { assertConditions, preconditionFailed } from './conditions.ts';
 import {
   assertUnclaimed,
@@ -23,6 +23,7 @@ import { createOpenedObject } from './reading.ts';
 import { sealChecksum } from './sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import {
+  type BucketInfo,
   type Checksum,
   type DeleteObjectInput,
   type DeleteOutcome,
@@ -49,7 +50,7 @@ const openAttemptsMax = 20;
 
 export async function putObject(context: StoreContext, input: PutObjectInput): Promise<ObjectInfo> {
   const name = encodeName(input.key);
-  const bucket = await loadBucketForWrite(context, input.bucket);
+  const bucket = await loadBucketForWrite(context, input.bucket, input.given);
   const place = { bucket, key: input.key, name };
   if (input.conditions) {
     // Early, so that a body that cannot be stored need not be sent; decided in the commit.
@@ -127,11 +128,12 @@ export async function openObject(
     readonly bucket: string;
     readonly key: string;
     readonly versionId?: string;
+    readonly given?: BucketInfo | undefined;
     readonly willRead?: boolean;
   },
 ): Promise<OpenedObject> {
   const name = encodeName(target.key);
-  const bucket = await loadBucket(context, target.bucket);
+  const bucket = await loadGivenBucket(context, target);
   const place = { bucket, key: target.key, name };
   const isVersioned = versioningOf(bucket) !== undefined;
   for (let attempt = 0; attempt < openAttemptsMax; attempt += 1) {

@@ -6,8 +6,9 @@ import type { Kms } from '../sse/kms.ts';
 import type { Log } from '../base/log.ts';
 import { BlobError, type BlobErrorCode, type BlobStore } from './blob-store.ts';
 import type { IdSource } from './keys.ts';
-import { type Kv, KvError, type KvErrorCode } from './kv.ts';
-import { StoreError, type StoreErrorCode } from './types.ts';
+import { type Kv, type KvCheck, KvError, type KvErrorCode } from './kv.ts';
+import type { BucketRecord } from './records.ts';
+import { type BucketInfo, StoreError, type StoreErrorCode } from './types.ts';
 
 export type StoreSettings = {
   /** Encrypt with SSE-S3 whatever the request and the bucket say. */
@@ -38,6 +39,22 @@ export type StoreContext = {
   readonly settings: Required<Omit<StoreSettings, 'sweepIntervalMs'>>;
   readonly now: () => number;
   readonly createId: IdSource;
+  readonly knownBuckets: KnownBuckets;
+};
+
+/** A bucket as it was read, for the store and for those who asked. */
+export type KnownBucket = {
+  readonly name: string;
+  readonly record: BucketRecord;
+  readonly check: KvCheck;
+  readonly info: BucketInfo;
+};
+
+/** Buckets as they were last read. What a version of an entry holds never changes, so none is out of date. */
+export type KnownBuckets = {
+  readonly byName: Map<string, KnownBucket>;
+  /** Finds the bucket behind what was given out of it. */
+  readonly byInfo: WeakMap<BucketInfo, KnownBucket>;
 };
 
 const codeOfKv: Readonly<Record<KvErrorCode, StoreErrorCode>> = {

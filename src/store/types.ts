@@ -224,6 +224,8 @@ export type PutObjectInput = BodyInput & {
   readonly conditions?: WriteConditions;
   readonly owner: string;
   readonly lock?: ObjectLock;
+  /** The bucket as `getBucket` gave it for the same request: it is not looked up again. */
+  readonly given?: BucketInfo | undefined;
 };
 
 export type PartInfo = {
@@ -491,6 +493,8 @@ export interface ObjectStore {
     readonly bucket: string;
     readonly key: string;
     readonly versionId?: string;
+    /** The bucket as `getBucket` gave it for the same request: it is not looked up again. */
+    readonly given?: BucketInfo | undefined;
     /** True for GET: small bytes are fetched with the record, so that no later overwrite can take them away. */
     readonly willRead?: boolean;
   }): Promise<OpenedObject>;

@@ -20,7 +20,13 @@ export async function getObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
   const version = targetVersion(call);
-  const found = await call.store.openObject({ bucket, key, ...version, willRead: true });
+  const found = await call.store.openObject({
+    bucket,
+    key,
+    ...version,
+    given: call.bucket,
+    willRead: true,
+  });
   const object = unlock(call, found, partNumber);
   const { info } = object;
   const outcome = evaluateConditions(call.headers, info);
@@ -36,7 +42,12 @@ export async function getObject(call: S3Call): Promise<Reply> {
 export async function headObject(call: S3Call): Promise<Reply> {
   const partNumber = checkParameters(call);
   const { bucket, key } = call.target;
-  const found = await call.store.openObject({ bucket, key, ...targetVersion(call) });
+  const found = await call.store.openObject({
+    bucket,
+    key,
+    ...targetVersion(call),
+    given: call.bucket,
+  });
   const object = unlock(call, found, partNumber);
   const { info } = object;
   const outcome = evaluateConditions(call.headers, info);

@@ -32,6 +32,7 @@ export async function putObject(call: S3Call): Promise<Reply> {
     attributes,
     encryption,
     owner: call.owner,
+    given: call.bucket,
     ...(conditions === undefined ? {} : { conditions }),
   });
   return emptyReply(200, writtenHeaders(call, info));
