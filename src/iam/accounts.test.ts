@@ -194,7 +194,7 @@ void test('more users than a page of the store are all listed', async () => {
 void test('every change is in force at the next request of every worker', async () => {
   const { accounts, worker } = openAccounts();
   const workers = [worker(), worker(), worker()];
-  const findAll = () => Promise.all(workers.map((each) => each.find('alice')));
+  const findAll = () => Promise.all(workers.map(async (each) => each.find('alice')));
   const may = (identity: NonNullable<Awaited<ReturnType<typeof findAll>>[number]>['identity']) =>
     identity.kind === 'user' &&
     evaluatePolicies(identity.policies, {

@@ -154,7 +154,7 @@ export class BucketKeys {
   #wipeLater(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      for (const id of [...this.#entries.keys()]) this.#find(id);
+      for (const id of this.#entries.keys()) this.#find(id);
       if (this.#entries.size > 0) this.#wipeLater();
     }, this.#options.maxAgeMs).unref();
   }
