@@ -14,12 +14,11 @@ const pageFile = join(import.meta.dirname, '..', 'docs', 'compatibility.md');
 
 const notSet = (code: string): string => `answers as when nothing is set: ${code}`;
 const nothingToDelete = 'nothing can be set, so there is nothing to delete: 204';
-const noLock = '400 InvalidRequest: no bucket has object lock';
 const cannedOnly = 'canned access lists, by name or as a document; other grants: 501';
 
 /** What the answer of a served operation leaves out or fixes, by its name. */
 export const s3Notes: Readonly<Record<string, string>> = {
-  CreateBucket: 'object lock, tags and grants: 501',
+  CreateBucket: 'tags and grants: 501',
   GetBucketEncryption:
     '404 ServerSideEncryptionConfigurationNotFoundError while none is set; with `prefix`, what holds below it; with `prefixes`, the rules of all prefixes',
   DeleteBucketEncryption: 'what `BlockedEncryptionTypes` blocks stays blocked',
@@ -28,7 +27,8 @@ export const s3Notes: Readonly<Record<string, string>> = {
   PutBucketVersioning: 'MFA delete and excluded prefixes: 501',
   PutBucketAcl: cannedOnly,
   PutObjectAcl: cannedOnly,
-  GetObjectLockConfiguration: notSet('404 ObjectLockConfigurationNotFoundError'),
+  GetObjectLockConfiguration: '404 ObjectLockConfigurationNotFoundError while none is set',
+  PutObjectLockConfiguration: 'needs versioning; cannot be taken back',
   GetBucketReplication: notSet('404 ReplicationConfigurationNotFoundError'),
   DeleteBucketReplication: nothingToDelete,
   GetBucketNotificationConfiguration: 'always empty',
@@ -40,14 +40,12 @@ export const s3Notes: Readonly<Record<string, string>> = {
   GetBucketOwnershipControls: notSet('404 OwnershipControlsNotFoundError'),
   DeleteBucketOwnershipControls: nothingToDelete,
   CreateMultipartUpload: 'encryption as for PutObject',
-  GetObjectRetention: noLock,
-  GetObjectLegalHold: noLock,
   CopyObject: 'up to 5 GiB; encryption as for PutObject',
   UploadPart:
     'up to 5 GiB; SSE-C with the key of the upload; SSE-S3 and SSE-KMS headers were settled when the upload was created',
   UploadPartCopy: 'up to 5 GiB',
   PutObject:
-    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400; object lock headers: 501',
+    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400',
   DeleteObject: '`x-minio-force-delete`: all below the name, every version',
 };
 

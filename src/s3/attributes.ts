@@ -91,13 +91,7 @@ export function aclOf(headers: S3Headers): { readonly acl?: string } {
   return acl === undefined ? {} : { acl };
 }
 
-const unservedWriteHeaders = [
-  'x-amz-object-lock-mode',
-  'x-amz-object-lock-retain-until-date',
-  'x-amz-object-lock-legal-hold',
-  'x-amz-write-offset-bytes',
-  'x-minio-extract',
-] as const;
+const unservedWriteHeaders = ['x-amz-write-offset-bytes', 'x-minio-extract'] as const;
 
 /** Throws for headers of a write that ask for something which would not happen. */
 export function refuseUnservedWriteHeaders(headers: S3Headers): void {

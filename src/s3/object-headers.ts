@@ -5,6 +5,7 @@ import type { Checksum, ObjectInfo } from '../store/types.ts';
 import type { ReplyHeaders, S3Call } from './call.ts';
 import { queryOf } from './call.ts';
 import { addEncryptionHeaders } from './encryption.ts';
+import { addLockHeaders } from './object-lock.ts';
 import { parseTagging } from './tags.ts';
 
 const responseOverrides = [
@@ -39,6 +40,7 @@ export function objectHeaders(call: S3Call, info: ObjectInfo): ReplyHeaders {
   for (const name in userMetadata) headers.push(`x-amz-meta-${name}`, userMetadata[name] ?? '');
   if (tagging !== '') headers.push('x-amz-tagging-count', String(parseTagging(tagging).length));
   if (storageClass !== 'STANDARD') headers.push('x-amz-storage-class', storageClass);
+  addLockHeaders(headers, info.lock);
   addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
   return headers;
 }

@@ -94,7 +94,7 @@ const cases: readonly (readonly [string, string, string, 'copy'?])[] = [
   ['GET', '/b/k?acl', 'GetObjectAcl s3:GetObjectAcl'],
   ['PUT', '/b/k?acl', 'PutObjectAcl s3:PutObjectAcl'],
   ['GET', '/b/k?retention', 'GetObjectRetention s3:GetObjectRetention'],
-  ['PUT', '/b/k?legal-hold', 'PutObjectLegalHold (501)'],
+  ['PUT', '/b/k?legal-hold', 'PutObjectLegalHold s3:PutObjectLegalHold'],
   ['GET', '/b/k?torrent', 'GetObjectTorrent (501)'],
   ['POST', '/b/k?restore', 'RestoreObject (501)'],
   ['POST', '/b/k?select&select-type=2', 'SelectObjectContent (501)'],

@@ -49,6 +49,14 @@ import {
   uploadPartCopy,
 } from './handlers/multipart.ts';
 import {
+  getObjectLegalHold,
+  getObjectLockConfiguration,
+  getObjectRetention,
+  putObjectLegalHold,
+  putObjectLockConfiguration,
+  putObjectRetention,
+} from './handlers/object-lock.ts';
+import {
   deletePublicAccessBlock,
   getPublicAccessBlock,
   putPublicAccessBlock,
@@ -59,7 +67,6 @@ import {
   deleteUnsetBucketResource,
   fixedBucketResource,
   unsetBucketResource,
-  unsetObjectResource,
 } from './handlers/unset.ts';
 import { getBucketVersioning, putBucketVersioning } from './handlers/versioning.ts';
 import { findQuery, type QueryPair, type S3Target } from './target.ts';
@@ -136,8 +143,8 @@ const rows: readonly Row[] = [
   ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', getBucketCors],
   ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', putBucketCors],
   ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', deleteBucketCors],
-  ['GetObjectLockConfiguration', 'GET', 'bucket', 'object-lock', 's3:GetBucketObjectLockConfiguration', unsetBucketResource('ObjectLockConfigurationNotFoundError')],
-  ['PutObjectLockConfiguration', 'PUT', 'bucket', 'object-lock', 's3:PutBucketObjectLockConfiguration', no],
+  ['GetObjectLockConfiguration', 'GET', 'bucket', 'object-lock', 's3:GetBucketObjectLockConfiguration', getObjectLockConfiguration],
+  ['PutObjectLockConfiguration', 'PUT', 'bucket', 'object-lock', 's3:PutBucketObjectLockConfiguration', putObjectLockConfiguration],
   ['GetBucketReplication', 'GET', 'bucket', 'replication', 's3:GetReplicationConfiguration', unsetBucketResource('ReplicationConfigurationNotFoundError')],
   ['PutBucketReplication', 'PUT', 'bucket', 'replication', 's3:PutReplicationConfiguration', no],
   ['DeleteBucketReplication', 'DELETE', 'bucket', 'replication', 's3:PutReplicationConfiguration', deleteUnsetBucketResource],
@@ -205,10 +212,10 @@ const rows: readonly Row[] = [
   ['DeleteObjectTagging', 'DELETE', 'object', 'tagging', 's3:DeleteObjectTagging', deleteObjectTagging],
   ['GetObjectAcl', 'GET', 'object', 'acl', 's3:GetObjectAcl', getObjectAcl],
   ['PutObjectAcl', 'PUT', 'object', 'acl', 's3:PutObjectAcl', putObjectAcl],
-  ['GetObjectRetention', 'GET', 'object', 'retention', 's3:GetObjectRetention', unsetObjectResource('InvalidRequest', 'Bucket is missing Object Lock Configuration')],
-  ['PutObjectRetention', 'PUT', 'object', 'retention', 's3:PutObjectRetention', no],
-  ['GetObjectLegalHold', 'GET', 'object', 'legal-hold', 's3:GetObjectLegalHold', unsetObjectResource('InvalidRequest', 'Bucket is missing Object Lock Configuration')],
-  ['PutObjectLegalHold', 'PUT', 'object', 'legal-hold', 's3:PutObjectLegalHold', no],
+  ['GetObjectRetention', 'GET', 'object', 'retention', 's3:GetObjectRetention', getObjectRetention],
+  ['PutObjectRetention', 'PUT', 'object', 'retention', 's3:PutObjectRetention', putObjectRetention],
+  ['GetObjectLegalHold', 'GET', 'object', 'legal-hold', 's3:GetObjectLegalHold', getObjectLegalHold],
+  ['PutObjectLegalHold', 'PUT', 'object', 'legal-hold', 's3:PutObjectLegalHold', putObjectLegalHold],
   ['GetObjectTorrent', 'GET', 'object', 'torrent', 's3:GetObjectTorrent', no],
   ['RestoreObject', 'POST', 'object', 'restore', 's3:RestoreObject', no],
   ['SelectObjectContent', 'POST', 'object', 'select', 's3:GetObject', no],

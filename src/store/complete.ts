@@ -83,7 +83,7 @@ async function planCompletion(
   const byNumber = new Map([...stored].map(([number, { part }]) => [number, part]));
   const parts = selectParts(input, byNumber);
   const completed = completeWithKey(upload.record, input, parts);
-  const { attributes, owner, envelope } = upload.record;
+  const { attributes, owner, envelope, lock } = upload.record;
   const nowMs = context.now();
   const record: ObjectRecord = {
     versionId: nullVersionId,
@@ -92,6 +92,7 @@ async function planCompletion(
     modifiedMs: wholeSeconds(nowMs),
     attributes,
     owner,
+    ...(lock ? { lock } : {}),
     ...(envelope ? { envelope } : {}),
     ...completed.checksums,
     parts,

@@ -28,6 +28,7 @@ import {
   uploadEntry,
 } from './keys.ts';
 import type { KvCheck, KvPut } from './kv.ts';
+import { assertLockable } from './lock-rules.ts';
 import {
   assertNoClientKey,
   assertTakesClientKeys,
@@ -78,6 +79,7 @@ export async function createUpload(
 ): Promise<UploadInfo> {
   const name = encodeName(input.key);
   const bucket = await loadBucketForWrite(context, input.bucket);
+  assertLockable(bucket.record.settings, input.lock, context.now());
   const key = startKey(context, { bucket, key: input.key }, input.encryption);
   try {
     const envelope = await key?.envelope;
@@ -87,6 +89,7 @@ export async function createUpload(
       initiatedMs: wholeSeconds(nowMs),
       owner: input.owner,
       attributes: input.attributes,
+      ...(input.lock ? { lock: input.lock } : {}),
       ...(envelope ? { envelope } : {}),
       ...(input.checksum ? { checksum: input.checksum } : {}),
     };

@@ -17,6 +17,7 @@ import { recordBirth, startSweeping, sweep, type SweepReport } from './garbage.t
 import { createIdSource } from './keys.ts';
 import type { Kv } from './kv.ts';
 import { listObjects } from './listing.ts';
+import { putLegalHold, putRetention } from './locks.ts';
 import { completeUpload } from './complete.ts';
 import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
 import { listUploads } from './upload-listing.ts';
@@ -99,6 +100,9 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     deleteObject: (input) => guarded(() => deleteObject(context, input)),
     listObjects: (query) => guarded(() => listObjects(context, query)),
     listVersions: (query) => guarded(() => listVersions(context, query)),
+    putRetention: (ref, retention, options) =>
+      guarded(() => putRetention(context, ref, retention, options)),
+    putLegalHold: (ref, isHeld) => guarded(() => putLegalHold(context, ref, isHeld)),
     putTagging: (ref, tagging) => guarded(() => putTagging(context, ref, tagging)),
     replaceAttributes: (input) => guarded(() => replaceAttributes(context, input)),
     putAcl: (ref, acl) => guarded(() => putAcl(context, ref, acl)),

@@ -16,6 +16,7 @@ import {
 } from './current.ts';
 import { hasSecretEtag } from './envelopes.ts';
 import { encodeName, inlineEntry } from './keys.ts';
+import { assertLockable } from './lock-rules.ts';
 import { versioningOf } from './names.ts';
 import { type StartedKey, startKey } from './object-encryption.ts';
 import { type ObjectRecord, toObjectInfo } from './records.ts';
@@ -52,6 +53,7 @@ export async function putObject(context: StoreContext, input: PutObjectInput): P
   const name = encodeName(input.key);
   const bucket = await loadBucketForWrite(context, input.bucket, input.given);
   const place = { bucket, key: input.key, name };
+  assertLockable(bucket.record.settings, input.lock, context.now());
   if (input.conditions) {
     // Early, so that a body that cannot be stored need not be sent; decided in the commit.
     assertConditions(input.key, (await loadCurrent(context, place)).record, input.conditions);
@@ -97,6 +99,7 @@ async function commitPut(
     modifiedMs: wholeSeconds(context.now()),
     attributes: input.attributes,
     owner: input.owner,
+    ...(input.lock ? { lock: input.lock } : {}),
     ...(envelope ? { envelope } : {}),
     ...made.checksum,
     data: { place: body.place, storedBytes: body.storedBytes },

@@ -498,11 +498,23 @@ export interface ObjectStore {
     /** True for GET: small bytes are fetched with the record, so that no later overwrite can take them away. */
     readonly willRead?: boolean;
   }): Promise<OpenedObject>;
-  /** Resolves also when there was nothing to delete. */
+  /** Resolves also when there was nothing to delete. Throws `ObjectLocked` for a version that must stay. */
   deleteObject(input: DeleteObjectInput): Promise<DeleteOutcome>;
   listObjects(query: ListObjectsQuery): Promise<ListObjectsPage>;
   /** Every version and marker. Without versioning each object is the one version `null`. */
   listVersions(query: ListVersionsQuery): Promise<ListVersionsPage>;
+  /**
+   * Sets or, undefined, removes the retention of one version. Throws as `openObject`, `InvalidRequest` where versions
+   * cannot be locked, `ObjectLocked` when the present one does not allow it, `InvalidArgument` for a time that
+   * is over.
+   */
+  putRetention(
+    ref: VersionRef,
+    retention: Retention | undefined,
+    options: { readonly bypassesGovernance: boolean },
+  ): Promise<ObjectInfo>;
+  /** Throws as `openObject`, `InvalidRequest` where versions cannot be locked. */
+  putLegalHold(ref: VersionRef, isHeld: boolean): Promise<ObjectInfo>;
   /** Replaces the tags of one version; nothing else of it changes. Throws as `openObject`. */
   putTagging(ref: VersionRef, tagging: string): Promise<ObjectInfo>;
   /**
@@ -558,6 +570,7 @@ export type StoreErrorCode =
   | 'NoSuchUpload'
   | 'NoSuchVersion'
   | 'ObjectCorrupt'
+  | 'ObjectLocked'
   | 'PreconditionFailed'
   | 'KmsNotConfigured'
   | 'StorageFull'

@@ -7,6 +7,7 @@ import { silentLog } from '../base/log.ts';
 import { tables } from './keys.ts';
 import type { Kv } from './kv.ts';
 import { type OpenedObjectStore, openObjectStore } from './object-store.ts';
+import { StoreError } from './types.ts';
 
 type Moment = { readonly call: 'get' | 'list' | 'commit'; readonly table?: keyof typeof tables };
 
@@ -140,6 +141,19 @@ void withThree('a write that met a suspension replaces the version null', async 
   assert.equal((await put(store, 'a', Buffer.from('late'))).versionId, 'null');
   const [one, two, three] = ids;
   assert.deepEqual(await idsOf(at), ['null*', three, two, one]);
+});
+
+void withThree('a version held while its deletion is under way stays', async (at, ids) => {
+  await at.store.updateBucketSettings('bucket', (settings) => ({ ...settings, objectLock: {} }));
+  for (const versionId of ids) {
+    const hold = () => at.store.putLegalHold({ ...ref, versionId }, true);
+    const store = await intruded(at, { call: 'commit' }, hold);
+    await assert.rejects(
+      store.deleteObject({ ...ref, versionId, bypassesGovernance: true }),
+      (error) => error instanceof StoreError && error.code === 'ObjectLocked',
+    );
+  }
+  assert.equal((await idsOf(at)).length, 3);
 });
 
 void test('a page goes no further than the table that was read least', async () => {

@@ -20,6 +20,7 @@ import {
   type ObjectPlace,
 } from './current.ts';
 import { markerEntry, versionsRange } from './keys.ts';
+import { assertDeletable, assertLockable, lockOfNew } from './lock-rules.ts';
 import type { KvCheck, KvPut } from './kv.ts';
 import {
   again,
@@ -74,6 +75,7 @@ export async function commitCurrent(
     assertConditions(place.key, now.current, conditions);
     const change = await plan(now.current);
     if (!change) return undefined;
+    assertLockable(now.bucket.record.settings, change.record.lock, 0);
     if (!change.record.envelope) assertStillPlain(place.bucket, now.bucket, place.key);
     const planned = await planWrite(context, place, now, change.record);
     if (planned === again) return again;
@@ -108,10 +110,17 @@ async function planWrite(
   const isNull = versioning === 'Suspended';
   const replaced = isNull ? await findVersion(context, place, now, nullVersionId) : undefined;
   if (replaced === again) return again;
+  // Versioning is never suspended where there is object lock; should it be, nothing protected is replaced.
+  if (replaced)
+    assertDeletable(replaced.record, { nowMs: context.now(), bypassesGovernance: false });
   if (head && head !== replaced?.record) moveToPast(place, head, commit);
   if (replaced?.check) takeAway(replaced.check, commit);
+  const { settings } = now.bucket.record;
+  const isMarker = draft.version?.isMarker === true;
+  const lock = isMarker ? undefined : lockOfNew(settings, draft.lock, Math.ceil(order / 1000));
   const record: ObjectRecord = {
     ...draft,
+    ...(lock === undefined ? {} : { lock }),
     versionId: isNull ? nullVersionId : createVersionId(order),
     version: { ...draft.version, order, ...(isNull ? {} : nullOrderBelow(head)) },
   };
@@ -162,6 +171,8 @@ export async function deleteVersioned(
     if (found === again) return again;
     outcome = { versionId, isMarker: found?.record.version?.isMarker === true };
     if (!found) return undefined;
+    const bypassesGovernance = input.bypassesGovernance === true;
+    assertDeletable(found.record, { nowMs: context.now(), bypassesGovernance });
     assertDeleteConditions(found.record, input);
     return planVersionRemoval(context, place, now, found);
   });

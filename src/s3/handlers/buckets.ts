@@ -85,22 +85,24 @@ export async function createBucket(call: S3Call): Promise<Reply> {
     throw new S3Error('InvalidBucketName', undefined, { details: { BucketName: bucket } });
   }
   const acl = recordedBucketAcl(aclOfHeaders(call.headers));
-  if (call.headers['x-amz-bucket-object-lock-enabled']?.toLowerCase() === 'true') {
-    throw new S3Error('NotImplemented', 'Object lock is not implemented');
-  }
+  const hasLock = call.headers['x-amz-bucket-object-lock-enabled']?.toLowerCase() === 'true';
   const location = await readLocation(call);
   try {
     await call.store.createBucket({
       name: bucket,
       owner: call.owner,
       location,
-      settings: acl === undefined ? {} : { acl },
+      settings: {
+        ...(acl === undefined ? {} : { acl }),
+        ...(hasLock ? { versioning: 'Enabled', objectLock: {} } : {}),
+      },
     });
   } catch (error) {
     if (toS3Error(error).code !== 'BucketAlreadyOwnedByYou') throw error;
     const found = await call.store.getBucket(bucket);
     if (ownerIdOf(found.owner) !== ownerIdOf(call.owner)) throw new S3Error('BucketAlreadyExists');
     if (location !== '') throw error;
+    if (hasLock && found.settings.objectLock === undefined) throw error;
     if (found.settings.acl !== acl) throw new S3Error('BucketAlreadyExists');
   }
   return emptyReply(200, ['location', `/${bucket}`]);

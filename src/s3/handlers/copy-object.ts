@@ -11,6 +11,7 @@ import type {
   EncryptionRequest,
   ObjectAttributes,
   ObjectInfo,
+  ObjectLock,
   ObjectStore,
   OpenedObject,
 } from '../../store/types.ts';
@@ -35,6 +36,7 @@ import {
 } from '../copy-source.ts';
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
+import { lockOfWrite } from '../object-lock.ts';
 import { copyResultXml } from '../results.ts';
 import { addVersionOfWrite } from '../versions.ts';
 
@@ -87,6 +89,7 @@ async function copyBytes(
       attributes,
       encryption: plan.encryption,
       owner: call.owner,
+      ...(plan.lock === undefined ? {} : { lock: plan.lock }),
       ...(checksum === undefined ? {} : { checksum }),
       ...(conditions === undefined ? {} : { conditions }),
     }),
@@ -113,6 +116,7 @@ type CopyPlan = {
   readonly replacesTags: boolean;
   readonly encryption: EncryptionRequest;
   readonly checksumAlgorithm: ChecksumAlgorithm | undefined;
+  readonly lock?: ObjectLock;
 };
 
 /** Everything that the headers decide, checked before the source is looked at. */
@@ -126,6 +130,7 @@ function planCopy(call: S3Call, source: CopySource): CopyPlan {
     replacesTags: isReplace(headers, 'x-amz-tagging-directive'),
     encryption: encryptionOfWrite(call, { isCopy: true }),
     checksumAlgorithm: parseChecksumAlgorithm(headers['x-amz-checksum-algorithm']),
+    ...lockOfWrite(headers),
   };
 }
 
@@ -181,7 +186,7 @@ function staysInPlace(call: S3Call, info: ObjectInfo, plan: CopyPlan, bucket: Bu
   const { headers } = call;
   if (headers['if-match'] !== undefined || headers['if-none-match'] !== undefined) return false;
   // With versions every copy is one of its own.
-  if (bucket.settings.versioning !== undefined) return false;
+  if (bucket.settings.versioning !== undefined || plan.lock !== undefined) return false;
   if (plan.checksumAlgorithm !== undefined) return false;
   const wanted = settleRequest(plan.encryption, {
     settings: bucket.settings,

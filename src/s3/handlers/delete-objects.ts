@@ -5,6 +5,7 @@ import type { ListVersionsPage, ObjectStore } from '../../store/types.ts';
 import { type Reply, type S3Call, xmlReply } from '../call.ts';
 import { parseDeleteConditions } from '../conditions.ts';
 import { S3Error, toS3Error } from '../errors.ts';
+import { bypassesGovernance } from '../object-lock.ts';
 import { permissionsOfDeletion } from '../permissions.ts';
 import { checkVersionId } from '../versions.ts';
 
@@ -71,7 +72,14 @@ async function deleteListed(
   isWanted: (key: string) => boolean,
 ): Promise<void> {
   const { bucket } = place;
-  const isVersioned = (await store.getBucket(bucket)).settings.versioning !== undefined;
+  const { settings } = await store.getBucket(bucket);
+  if (settings.objectLock !== undefined) {
+    throw new S3Error(
+      'AccessDenied',
+      'x-minio-force-delete is refused in a bucket with object lock: delete its versions one by one',
+    );
+  }
+  const isVersioned = settings.versioning !== undefined;
   let marker: ListVersionsPage['next'] = { key: '', versionMarker: '' };
   while (marker) {
     const { key: keyMarker, versionMarker } = marker;
@@ -112,6 +120,7 @@ async function deleteOne(call: S3Call, target: Target): Promise<string> {
       key,
       owner: call.owner,
       ...(versionId === undefined ? {} : { versionId: checkVersionId(versionId) }),
+      bypassesGovernance: bypassesGovernance(call.headers),
       ...parseDeleteConditions(target, { modified: 'LastModifiedTime', size: 'Size' }),
     });
     const marker = outcome.isMarker

@@ -44,6 +44,7 @@ import {
   refuseEncryptionOfPlainUpload,
 } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
+import { lockOfWrite } from '../object-lock.ts';
 import { parseCopyRange, parsePartNumber } from '../ranges.ts';
 import { checksumXml, copyResultXml } from '../results.ts';
 import { addVersionOfWrite } from '../versions.ts';
@@ -56,6 +57,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Reply> {
   const { headers, target } = call;
   refuseUnservedWriteHeaders(headers);
   const attributes = attributesOf(headers);
+  const lock = lockOfWrite(headers);
   const encryption = encryptionOfWrite(call);
   const checksum = declaredChecksum(headers);
   const upload = await call.store.createUpload({
@@ -64,6 +66,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Reply> {
     attributes,
     encryption,
     owner: call.owner,
+    ...lock,
     ...(checksum === undefined ? {} : { checksum }),
   });
   const replyHeaders: ReplyHeaders = [];

@@ -7,6 +7,7 @@ import { deleteConditions, hasDeleteConditions, writeConditions } from '../condi
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument } from '../errors.ts';
 import { addChecksumHeaders } from '../object-headers.ts';
+import { bypassesGovernance, lockOfWrite } from '../object-lock.ts';
 import { addVersionOfWrite, targetVersion } from '../versions.ts';
 import { deletePrefix, deletingStore } from './delete-objects.ts';
 
@@ -22,6 +23,7 @@ export async function putObject(call: S3Call): Promise<Reply> {
   }
   refuseUnservedWriteHeaders(headers);
   const attributes = attributesOf(headers);
+  const lock = lockOfWrite(headers);
   const encryption = encryptionOfWrite(call);
   const conditions = writeConditions(headers);
   const body = await call.openBody();
@@ -33,6 +35,7 @@ export async function putObject(call: S3Call): Promise<Reply> {
     encryption,
     owner: call.owner,
     given: call.bucket,
+    ...lock,
     ...(conditions === undefined ? {} : { conditions }),
   });
   return emptyReply(200, writtenHeaders(call, info));
@@ -64,6 +67,7 @@ export async function deleteObject(call: S3Call): Promise<Reply> {
     owner: call.owner,
     ...targetVersion(call),
     ...deleteConditions(call.headers),
+    bypassesGovernance: bypassesGovernance(call.headers),
   });
   const headers: ReplyHeaders = [];
   if (isMarker) headers.push('x-amz-delete-marker', 'true');

@@ -3,7 +3,6 @@
 
 import { emptyReply, type Reply, type S3Call, type S3Handler, xmlReply } from '../call.ts';
 import { S3Error, type S3ErrorCode } from '../errors.ts';
-import { targetVersion } from '../versions.ts';
 
 /** A sub-resource of a bucket that is answered with an error code while it is not set. */
 export function unsetBucketResource(code: S3ErrorCode): S3Handler {
@@ -25,13 +24,4 @@ export function fixedBucketResource(root: string, inner: string): S3Handler {
 export async function deleteUnsetBucketResource(call: S3Call): Promise<Reply> {
   await call.store.getBucket(call.target.bucket);
   return emptyReply(204);
-}
-
-/** A sub-resource of an object that is answered with an error code while it is not set. */
-export function unsetObjectResource(code: S3ErrorCode, message?: string): S3Handler {
-  return async (call) => {
-    const { bucket, key } = call.target;
-    await call.store.openObject({ bucket, key, ...targetVersion(call) });
-    throw new S3Error(code, message);
-  };
 }
