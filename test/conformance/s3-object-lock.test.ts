@@ -2,6 +2,7 @@
 // hold of versions, and which deletions are refused.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import {
   CopyObjectCommand,
@@ -16,9 +17,21 @@ import {
   PutObjectLockConfigurationCommand,
   PutObjectRetentionCommand,
 } from '@aws-sdk/client-s3';
-import { freshBucket, type Harness, startHarness, textsOf, xmlOf } from './s3-harness.ts';
+import { freshBucket, type Harness, startHarness, testUser, textsOf, xmlOf } from './s3-harness.ts';
 
 const dayMs = 86_400_000;
+
+const allow = (...actions: readonly string[]) => ({
+  Statement: [{ Effect: 'Allow', Action: actions, Resource: ['arn:aws:s3:::*'] }],
+});
+/** May do all but pass over GOVERNANCE. */
+const worker = testUser('worker', allow('s3:*'), {
+  Statement: [
+    { Effect: 'Deny', Action: ['s3:BypassGovernanceRetention'], Resource: ['arn:aws:s3:::*'] },
+  ],
+});
+/** May delete objects, but no versions of them. */
+const hider = testUser('hider', allow('s3:DeleteObject'));
 
 /** A time some days ahead, whole seconds as all clients send them. */
 function inDays(days: number): Date {
@@ -28,7 +41,7 @@ function inDays(days: number): Date {
 describe('object lock', () => {
   let at: Harness;
   before(async () => {
-    at = await startHarness();
+    at = await startHarness({ users: [worker, hider] });
   });
   after(() => at.close());
 
@@ -215,6 +228,34 @@ describe('object lock', () => {
       bypassing.Errors?.map((item) => item.VersionId),
       [strict],
     );
+  });
+
+  void test('lets only those pass over GOVERNANCE who have the permission', async () => {
+    const Bucket = await makeBucket();
+    const VersionId = await putLocked(Bucket, 'GOVERNANCE');
+    const free = await at.sdk.send(new PutObjectCommand({ Bucket, Key: 'a', Body: 'y' }));
+    const target = `/${Bucket}/a?versionId=${VersionId}`;
+    const headers = { 'x-amz-bypass-governance-retention': 'true' };
+    assert.equal(await at.as(worker).outcome('DELETE', target), '403 AccessDenied');
+    assert.equal(await at.as(worker).outcome('DELETE', target, { headers }), '403 AccessDenied');
+    const retention = target.replace('?', '?retention&');
+    const shorter = `<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>${inDays(1).toISOString()}</RetainUntilDate></Retention>`;
+    const request = { headers, body: shorter };
+    assert.equal(await at.as(worker).outcome('PUT', retention, request), '403 AccessDenied');
+    const entries = [VersionId, free.VersionId].map(
+      (id) => `<Object><Key>a</Key><VersionId>${id}</VersionId></Object>`,
+    );
+    const body = `<Delete>${entries.join('')}</Delete>`;
+    const md5 = createHash('md5').update(body).digest('base64');
+    const many = await at.as(worker).send('POST', `/${Bucket}?delete`, {
+      headers: { ...headers, 'content-md5': md5 },
+      body,
+    });
+    assert.deepEqual(textsOf(xmlOf(many), 'Code'), ['AccessDenied', 'AccessDenied']);
+    assert.equal(await at.as(hider).outcome('DELETE', target), '403 AccessDenied');
+    assert.equal(await at.as(hider).outcome('DELETE', `/${Bucket}/a`), '204');
+    assert.equal(await at.outcome('PUT', retention, request), '200');
+    assert.equal(await at.outcome('DELETE', target, { headers }), '204');
   });
 
   void test('changes retention and legal hold of one version', async () => {
