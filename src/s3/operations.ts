@@ -69,6 +69,7 @@ import {
   unsetBucketResource,
 } from './handlers/unset.ts';
 import { getBucketVersioning, putBucketVersioning } from './handlers/versioning.ts';
+import { updateObjectEncryption } from './handlers/update-encryption.ts';
 import { findQuery, type QueryPair, type S3Target } from './target.ts';
 
 export type S3Scope = 'service' | 'bucket' | 'object';
@@ -220,7 +221,7 @@ const rows: readonly Row[] = [
   ['RestoreObject', 'POST', 'object', 'restore', 's3:RestoreObject', no],
   ['SelectObjectContent', 'POST', 'object', 'select', 's3:GetObject', no],
   ['RenameObject', 'PUT', 'object', 'renameObject', 's3express:CreateSession', no],
-  ['UpdateObjectEncryption', 'PUT', 'object', 'encryption', 's3:UpdateObjectEncryption', no],
+  ['UpdateObjectEncryption', 'PUT', 'object', 'encryption', 's3:UpdateObjectEncryption', updateObjectEncryption],
   ['GetObjectAnnotation', 'GET', 'object', 'annotation', 's3:GetObjectAnnotation', no, 'id'],
   ['ListObjectAnnotations', 'GET', 'object', 'annotation', 's3:ListObjectAnnotations', no],
   ['PutObjectAnnotation', 'PUT', 'object', 'annotation', 's3:PutObjectAnnotation', no],

@@ -73,13 +73,17 @@ export type SseKind = SseEnvelope['kind'];
 /** The same with what has no form as metadata entries. */
 export type ObjectEnvelope = SseEnvelope | ({ readonly kind: 'dsse-kms' } & DsseKmsEnvelope);
 
-/** A new object key, sealed at its place. The external key has 32 bytes and stays the caller's. */
+/**
+ * A new object key, sealed at its place. The external key has 32 bytes and stays the caller's. With `keeping` it is
+ * that key, sealed anew: only ever for the object that has it.
+ */
 export function createObjectKey(
   externalKey: Uint8Array,
   domain: SseDomain,
   place: ObjectPlace,
+  keeping?: Uint8Array,
 ): { oek: Buffer; sealed: SealedObjectKey } {
-  const oek = generateOek(externalKey);
+  const oek = keeping ? Buffer.from(keeping) : generateOek(externalKey);
   return { oek, sealed: sealObjectKey(oek, externalKey, { domain, place }) };
 }
 

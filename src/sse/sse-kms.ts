@@ -25,6 +25,8 @@ export type SseKmsRequest = {
   /** As the client wrote it, to be given back. */
   readonly keyId?: string;
   readonly context?: KmsContext;
+  /** The object's key, when it is to stay as it is. */
+  readonly keeping?: Uint8Array;
 };
 
 const arnPrefix = 'arn:aws:kms:';
@@ -68,7 +70,7 @@ export async function createSseKmsKey(
   const wanted = request.keyName || kms.defaultKeyName;
   const dataKey = await kms.generateKey(wanted, sseKmsContext(place, context));
   const { oek, sealed } = withDataKey(dataKey.plaintext, (externalKey) =>
-    createObjectKey(externalKey, 'SSE-KMS', place),
+    createObjectKey(externalKey, 'SSE-KMS', place, request.keeping),
   );
   const { keyName, ciphertext: sealedDataKey } = dataKey;
   return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...storedOf(request) } };
@@ -92,7 +94,7 @@ export async function createBucketKeyedKey(
 ): Promise<{ oek: Buffer; envelope: SseKmsEnvelope }> {
   const { keyName, sealedDataKey, plaintext } = await keys.forWrite(place.bucket, request);
   const { oek, sealed } = withDataKey(plaintext, (externalKey) =>
-    createObjectKey(externalKey, 'SSE-KMS-BUCKET-KEY', place),
+    createObjectKey(externalKey, 'SSE-KMS-BUCKET-KEY', place, request.keeping),
   );
   const stored = storedOf(request);
   return { oek, envelope: { ...sealed, keyName, sealedDataKey, ...stored, hasBucketKey: true } };

@@ -16,17 +16,18 @@ import type { Kms } from './kms.ts';
 export type { SseS3Envelope } from './envelope.ts';
 
 /**
- * A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError`
+ * A new object key and its envelope, or the one to keep in a new envelope. One generate call. Throws `KmsError`, or `SseError`
  * `invalid-data-key`.
  */
 export async function createSseS3Key(
   kms: Kms,
   place: ObjectPlace,
+  keeping?: Uint8Array,
 ): Promise<{ oek: Buffer; envelope: SseS3Envelope }> {
   const context = objectContext(place.bucket, place.key);
   const { plaintext, ciphertext, keyName } = await kms.generateKey(kms.defaultKeyName, context);
   const { oek, sealed } = withDataKey(plaintext, (externalKey) =>
-    createObjectKey(externalKey, 'SSE-S3', place),
+    createObjectKey(externalKey, 'SSE-S3', place, keeping),
   );
   return { oek, envelope: { ...sealed, keyName, sealedDataKey: ciphertext } };
 }

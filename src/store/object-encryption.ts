@@ -5,7 +5,7 @@
 import { createDsseKmsKey, type DsseKmsRequest, openDsseKmsKey } from '../sse/dsse-kms.ts';
 import { createSseCKey, openSseCKey } from '../sse/sse-c.ts';
 import type { ObjectPlace, ObjectEnvelope } from '../sse/envelope.ts';
-import type { Kms } from '../sse/kms.ts';
+import type { Kms, KmsContext } from '../sse/kms.ts';
 import { SseError } from '../sse/sse-error.ts';
 import {
   createBucketKeyedKey,
@@ -73,34 +73,68 @@ function makeKey(context: StoreContext, at: ObjectPlace, wanted: SettledRequest)
   }
   const kms = kmsForWrite(context);
   if (wanted.kind === 'sse-s3') return makeSseS3Key(kms, at);
-  const { keyId } = wanted;
-  const request = {
-    keyName: keyNameOf(keyId ?? '') || kms.defaultKeyName,
-    ...(keyId === undefined ? {} : { keyId }),
-    ...(wanted.context === undefined ? {} : { context: wanted.context }),
-  };
-  if (wanted.kind === 'dsse-kms') {
-    return makeDsseKey(kms, at, { ...request, outerKeyName: context.settings.dsseKeyName });
-  }
-  const { bucketKeys } = context;
-  return bucketKeys && wanted.hasBucketKey === true
-    ? makeSseKmsKey(createBucketKeyedKey(bucketKeys, at, request))
-    : makeSseKmsKey(createSseKmsKey(kms, at, request));
+  if (wanted.kind === 'sse-kms') return makeSseKmsKey(context, kms, { at, wanted });
+  const request = { ...requestOf(kms, wanted), outerKeyName: context.settings.dsseKeyName };
+  return makeDsseKey(kms, at, request);
 }
 
-async function makeSseS3Key(kms: Kms, at: ObjectPlace): Promise<MadeKey> {
-  const { oek, envelope } = await createSseS3Key(kms, at);
+/** What an object's key can be sealed under without writing its bytes again. */
+export type ResealRequest = SettledRequest & { readonly kind: 'sse-s3' | 'sse-kms' };
+
+/** The key of an object in a new envelope. It stays the caller's. One KMS call. Throws `KmsError`. */
+export async function resealKey(
+  context: StoreContext,
+  at: ObjectPlace,
+  how: { readonly wanted: ResealRequest; readonly oek: Uint8Array },
+): Promise<ObjectEnvelope> {
+  const { wanted, oek: keeping } = how;
+  const kms = kmsForWrite(context);
+  const { oek, envelope } =
+    wanted.kind === 'sse-s3'
+      ? await makeSseS3Key(kms, at, keeping)
+      : await makeSseKmsKey(context, kms, { at, wanted, keeping });
+  oek.fill(0);
+  return envelope;
+}
+
+async function makeSseS3Key(kms: Kms, at: ObjectPlace, keeping?: Uint8Array): Promise<MadeKey> {
+  const { oek, envelope } = await createSseS3Key(kms, at, keeping);
   return { oek, envelope: { kind: 'sse-s3', ...envelope } };
 }
 
-async function makeSseKmsKey(making: ReturnType<typeof createSseKmsKey>): Promise<MadeKey> {
-  const { oek, envelope } = await making;
+async function makeSseKmsKey(
+  context: StoreContext,
+  kms: Kms,
+  how: {
+    readonly at: ObjectPlace;
+    readonly wanted: SettledRequest & { readonly kind: 'sse-kms' };
+    readonly keeping?: Uint8Array;
+  },
+): Promise<MadeKey> {
+  const { at, wanted, keeping } = how;
+  const { bucketKeys } = context;
+  const request = { ...requestOf(kms, wanted), ...(keeping ? { keeping } : {}) };
+  const { oek, envelope } =
+    bucketKeys && wanted.hasBucketKey === true
+      ? await createBucketKeyedKey(bucketKeys, at, request)
+      : await createSseKmsKey(kms, at, request);
   return { oek, envelope: { kind: 'sse-kms', ...envelope } };
 }
 
 async function makeDsseKey(kms: Kms, at: ObjectPlace, request: DsseKmsRequest): Promise<MadeKey> {
   const { oek, envelope } = await createDsseKmsKey(kms, at, request);
   return { oek, envelope: { kind: 'dsse-kms', ...envelope } };
+}
+
+function requestOf(
+  kms: Kms,
+  { keyId, context }: { readonly keyId?: string; readonly context?: KmsContext },
+): { readonly keyName: string; readonly keyId?: string; readonly context?: KmsContext } {
+  return {
+    keyName: keyNameOf(keyId ?? '') || kms.defaultKeyName,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(context === undefined ? {} : { context }),
+  };
 }
 
 function kmsForWrite(context: StoreContext): Kms {

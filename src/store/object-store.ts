@@ -32,6 +32,7 @@ import {
 } from './objects.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
 import type { ObjectStore } from './types.ts';
+import { updateEncryption } from './update-encryption.ts';
 import { createTotals, keyUsage } from './usage.ts';
 import { listVersions } from './version-listing.ts';
 
@@ -106,6 +107,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     putTagging: (ref, tagging) => guarded(() => putTagging(context, ref, tagging)),
     replaceAttributes: (input) => guarded(() => replaceAttributes(context, input)),
     putAcl: (ref, acl) => guarded(() => putAcl(context, ref, acl)),
+    updateEncryption: (input) => guarded(() => updateEncryption(context, input)),
     createUpload: (input) => guarded(() => createUpload(context, input)),
     getUpload: (ref) => guarded(() => getUpload(context, ref)),
     putPart: (input) => guarded(() => putPart(context, input)),

@@ -101,6 +101,21 @@ const ofClient: ObjectRecord = {
   envelope: { ...sealedOnly, kind: 'sse-c' },
   sealedChecksum: Buffer.alloc(4, 6),
 };
+const ofBucketKey: ObjectRecord = {
+  ...object,
+  envelope: { ...envelope, kind: 'sse-kms', hasBucketKey: true },
+};
+const { kind: _kind, ...layer } = envelope;
+const ofLayers: ObjectRecord = {
+  ...object,
+  envelope: {
+    kind: 'dsse-kms',
+    inner: layer,
+    outer: { ...layer, keyName: 'outer' },
+    keyId: 'alias/my-key',
+    context: { a: 'b' },
+  },
+};
 const { checksum: _partChecksum, ...partWithoutChecksum } = part;
 const partOfClient: PartRecord = { ...partWithoutChecksum, sealedChecksum: Buffer.alloc(4, 6) };
 
@@ -114,6 +129,16 @@ const pinned: readonly (readonly [name: string, found: Buffer, hex: string])[] =
     'object of SSE-KMS',
     encodeObject(ofKms),
     '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524498a77373652d6b6d73a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c40403030303ac616c6961732f6d792d6b657992a161a16293a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'object under a bucket key',
+    encodeObject(ofBucketKey),
+    '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524499a77373652d6b6d73a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c40403030303c0c0c393a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'object of DSSE-KMS',
+    encodeObject(ofLayers),
+    '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524495a8647373652d6b6d7395a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c4040303030395a56f75746572b24441524576322d484d41432d534841323536c40401010101c40402020202c40403030303ac616c6961732f6d792d6b657992a161a16293a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
   ],
   [
     'object of SSE-C',
@@ -160,7 +185,7 @@ void test('records keep their layout', () => {
 
 void test('records come back as they were', () => {
   assert.deepEqual(decodeObject(encodeObject(object)), object);
-  for (const record of [ofKms, ofDefaultKey, ofClient]) {
+  for (const record of [ofKms, ofDefaultKey, ofBucketKey, ofLayers, ofClient]) {
     assert.deepEqual(decodeObject(encodeObject(record)), record);
   }
   assert.deepEqual(decodePart(encodePart(partOfClient)), partOfClient);

@@ -331,6 +331,10 @@ export type UploadRef = {
   readonly uploadId: string;
 };
 
+export type UpdateEncryptionInput = VersionRef & {
+  readonly encryption: EncryptionRequest & { readonly kind: 'sse-s3' | 'sse-kms' };
+};
+
 export type PutPartInput = BodyInput &
   UploadRef & {
     readonly partNumber: number;
@@ -529,6 +533,12 @@ export interface ObjectStore {
   }): Promise<ObjectInfo>;
   /** Replaces the access list of one object; undefined for `private`. Throws as `openObject`. */
   putAcl(ref: VersionRef, acl: string | undefined): Promise<ObjectInfo>;
+
+  /**
+   * Changes how a version is encrypted: SSE-S3 and SSE-KMS by sealing its key anew, plain by writing it again. All
+   * else of it stays. Throws `InvalidRequest` for SSE-C and DSSE-KMS, `NoSuchKey`, `NoSuchVersion`, `KmsError`.
+   */
+  updateEncryption(input: UpdateEncryptionInput): Promise<ObjectInfo>;
 
   createUpload(input: CreateUploadInput): Promise<UploadInfo>;
   /** Throws `NoSuchUpload`. No KMS call. */

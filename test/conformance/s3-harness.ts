@@ -88,6 +88,8 @@ export type HarnessOptions = {
   readonly refusesKeysInClear?: boolean;
   /** New buckets block keys of clients. */
   readonly blocksSseC?: boolean;
+  /** Master key of the outer layer of DSSE-KMS. */
+  readonly dsseKeyName?: string;
   readonly domains?: readonly string[];
   readonly limits?: S3Limits;
   readonly wrap?: (store: ObjectStore) => ObjectStore;
@@ -109,7 +111,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     blobs,
     kms: options.withoutKms === true ? undefined : kms,
     log: silentLog,
-    settings: { isAutoEncrypting: false, blocksSseC: options.blocksSseC ?? false },
+    settings: {
+      isAutoEncrypting: false,
+      blocksSseC: options.blocksSseC ?? false,
+      dsseKeyName: options.dsseKeyName ?? '',
+    },
   });
   const store = options.wrap?.(opened) ?? opened;
   const root = rootCredentialsSource(() => ({ accessKey, secretKey }));
