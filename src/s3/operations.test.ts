@@ -99,7 +99,7 @@ const cases: readonly (readonly [string, string, string, 'copy'?])[] = [
   ['POST', '/b/k?restore', 'RestoreObject (501)'],
   ['POST', '/b/k?select&select-type=2', 'SelectObjectContent (501)'],
   ['PUT', '/b/k?renameObject', 'RenameObject (501)'],
-  ['PUT', '/b/k?encryption', 'UpdateObjectEncryption'],
+  ['PUT', '/b/k?encryption', 'UpdateObjectEncryption s3:UpdateObjectEncryption'],
   ['GET', '/b/k?encryption', '400 InvalidRequest'],
   ['GET', '/b//', 'GetObject s3:GetObject'],
   ['GET', '/b/..', 'GetObject s3:GetObject'],
