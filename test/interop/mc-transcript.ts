@@ -182,6 +182,29 @@ async function versions({ mc }: At): Promise<void> {
   await mc(['rb', 't/versions']);
 }
 
+/** What protects versions, and who gets past it. */
+async function objectLock({ mc }: At): Promise<void> {
+  const name = 't/locked/a';
+  await mc(['mb', '--with-lock', 't/locked']);
+  await mc(['version', 'suspend', 't/locked'], { exitCode: 1 });
+  await mc(['retention', 'set', '--default', 'governance', '2d', 't/locked']);
+  const byDefault = documents(await mc(['retention', 'info', '--default', '--json', 't/locked']));
+  assert.equal(byDefault[0]?.['validity'], '2DAYS');
+  await mc(['pipe', name], { input: 'one' });
+  const [found] = documents(await mc(['retention', 'info', '--json', name]));
+  assert.equal(found?.['mode'], 'GOVERNANCE');
+  await mc(['retention', 'set', 'governance', '1d', name], { exitCode: 1 });
+  await mc(['retention', 'set', '--bypass', 'governance', '1d', name]);
+  await mc(['legalhold', 'set', name]);
+  assert.match((await mc(['legalhold', 'info', name])).stdout, /ON/);
+  await mc(['rm', '--versions', '--force', '--bypass', name], { exitCode: 1 });
+  await mc(['legalhold', 'clear', name]);
+  await mc(['rm', '--versions', '--force', name], { exitCode: 1 });
+  assert.equal((await mc(['cat', name])).stdout, 'one');
+  await mc(['rm', '--versions', '--force', '--bypass', name]);
+  await mc(['rb', 't/locked']);
+}
+
 async function removal({ mc }: At): Promise<void> {
   await mc(['rm', 't/plain/copied']);
   await mc(['stat', 't/plain/copied'], { exitCode: 1 });
@@ -201,6 +224,7 @@ export const chapters: readonly {
   { name: 'listing, finding, mirroring, moving', run: listing },
   { name: 'encryption of a bucket', run: encryption },
   { name: 'versions', run: versions },
+  { name: 'object lock', run: objectLock },
   { name: 'keys, information, restart', run: administration },
   { name: 'removal', run: removal },
 ];

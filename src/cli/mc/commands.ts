@@ -4,6 +4,7 @@
 import { adminCommands } from './admin-commands.ts';
 import { flag, many, option } from './command-spec.ts';
 import type { CommandSpec } from './command-spec.ts';
+import { legalHoldCommands, retentionCommands, versionCommands } from './version-commands.ts';
 import {
   attrFlag,
   checksumOption,
@@ -102,36 +103,6 @@ const encryptCommands: readonly CommandSpec[] = [
     argsMax: 1,
     flags: [],
     load: async () => (await import('./commands/encrypt.ts')).runEncryptInfo,
-  },
-];
-
-const versionCommands: readonly CommandSpec[] = [
-  {
-    name: 'enable',
-    summary: 'keep every version of the objects of a bucket',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/version.ts')).runVersionEnable,
-  },
-  {
-    name: 'suspend',
-    summary: 'keep no further versions',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/version.ts')).runVersionSuspend,
-  },
-  {
-    name: 'info',
-    summary: 'show whether versions are kept',
-    usage: 'TARGET',
-    argsMin: 1,
-    argsMax: 1,
-    flags: [],
-    load: async () => (await import('./commands/version.ts')).runVersionInfo,
   },
 ];
 
@@ -411,12 +382,18 @@ export const commands: readonly CommandSpec[] = [
     ],
     load: async () => (await import('./commands/tree.ts')).runTree,
   },
+  { name: 'retention', summary: 'protect objects for some time', commands: retentionCommands },
+  {
+    name: 'legalhold',
+    summary: 'protect objects until further notice',
+    commands: legalHoldCommands,
+  },
   { name: 'version', summary: 'manage the versioning of buckets', commands: versionCommands },
 ];
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'anonymous batch cors event idp ilm legalhold license od quota replicate retention share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'anonymous batch cors event idp ilm license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );
