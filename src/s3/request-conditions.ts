@@ -35,6 +35,7 @@ const requestTag = 's3:RequestObjectTag/';
 const requestTagKeys = 's3:RequestObjectTagKeys';
 const algorithmKey = 's3:x-amz-server-side-encryption';
 const kmsKeyId = 's3:x-amz-server-side-encryption-aws-kms-key-id';
+const locationKey = 's3:LocationConstraint';
 const documentBytesMax = 64 * 1024;
 
 /** Keys that say what an object is to be like, fixed when an upload begins. */
@@ -56,6 +57,8 @@ export function asksForDocument(operation: S3Operation, keys: ReadonlySet<string
   switch (operation.name) {
     case 'PutObjectTagging':
       return some(keys, (key) => key.startsWith('s3:RequestObjectTag'));
+    case 'CreateBucket':
+      return keys.has(locationKey);
     case 'PutObjectRetention':
     case 'PutObjectLegalHold':
       return some(keys, (key) => key.startsWith('s3:object-lock-'));
@@ -72,6 +75,12 @@ export function requestConditions(facts: RequestFacts, keys: ReadonlySet<string>
     if (values.length > 0) conditions[key] = values;
   }
   return conditions;
+}
+
+/** Takes away what the headers of a part say: they change nothing of what was fixed. */
+export function dropFixedConditions(conditions: Conditions): Conditions {
+  const kept = Object.entries(conditions).filter(([key]) => !fixedByUpload.test(key));
+  return Object.fromEntries(kept);
 }
 
 /** Adds what was fixed when the upload, or the object it became, was made. */
@@ -108,6 +117,10 @@ export function addDocumentConditions(
   const set = (key: string, text: string | undefined): void => {
     if (text !== undefined) conditions[key] = [text];
   };
+  if (operation.name === 'CreateBucket') {
+    set(locationKey, findChildText(root, 'LocationConstraint'));
+    return;
+  }
   if (operation.name === 'PutObjectLegalHold') {
     set('s3:object-lock-legal-hold', findChildText(root, 'Status'));
     return;

@@ -283,6 +283,9 @@ void describe('bucket policies', () => {
       Resource: 'BUCKET/*',
       Condition: { Null: { [algorithm]: 'true' } },
     });
+    // Headers of a part change nothing of the upload, and so nothing of the decision.
+    const target = `/${name}/p?uploadId=${plainId}&partNumber=1`;
+    assert.equal(await at.outcome('PUT', target, { headers, body: 'x' }), '403 AccessDenied');
     const late = await at.outcome('PUT', `/${name}/p?uploadId=${plainId}&partNumber=1`, {
       body: 'x',
     });
