@@ -24,6 +24,8 @@ export type RequestFacts = {
   readonly identity: Identity;
   readonly authentication: Authentication;
   readonly socket: Socket;
+  /** The address of the client. */
+  findAddress(): string | undefined;
   readonly nowMs: number;
 };
 
@@ -180,8 +182,10 @@ const sources: Readonly<Record<string, Source>> = {
     ({ anonymous: 'Anonymous', root: 'Account', user: 'User' })[identity.kind],
   'aws:Referer': ({ authentication }) => authentication.headers['referer'],
   'aws:SecureTransport': ({ socket }) => String(socket instanceof TLSSocket),
-  'aws:SourceIp': ({ socket }) =>
-    socket.remoteAddress === undefined ? undefined : plainAddress(socket.remoteAddress),
+  'aws:SourceIp': (facts) => {
+    const address = facts.findAddress();
+    return address === undefined ? undefined : plainAddress(address);
+  },
   'aws:UserAgent': ({ authentication }) => authentication.headers['user-agent'],
   'aws:userid': ({ identity }) => nameOf(identity),
   'aws:username': ({ identity }) => nameOf(identity),
