@@ -4,6 +4,15 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import {
+  DeleteBucketPolicyCommand,
+  DeletePublicAccessBlockCommand,
+  GetBucketPolicyCommand,
+  GetBucketPolicyStatusCommand,
+  GetPublicAccessBlockCommand,
+  PutBucketPolicyCommand,
+  PutPublicAccessBlockCommand,
+} from '@aws-sdk/client-s3';
 import { codeOf, freshBucket, type Harness, startHarness, testUser } from './s3-harness.ts';
 
 type Statement = {
@@ -591,5 +600,31 @@ void describe('bucket policies', () => {
       await at.send('PUT', `/${name}?acl`, { headers: { 'x-amz-acl': acl } });
       assert.equal(await isPublic(), expected, acl);
     }
+  });
+
+  void test('official clients set, read and delete policies and the public access block', async () => {
+    const Bucket = await withPolicy({ Action: 's3:GetObject', Resource: 'BUCKET/*' });
+    const policy = (await at.send('GET', `/${Bucket}?policy`)).body.toString();
+    await at.sdk.send(new DeleteBucketPolicyCommand({ Bucket }));
+    await at.sdk.send(new PutBucketPolicyCommand({ Bucket, Policy: policy }));
+    assert.equal((await at.sdk.send(new GetBucketPolicyCommand({ Bucket }))).Policy, policy);
+    assert.equal(await at.minio.getBucketPolicy(Bucket), policy);
+    await at.minio.setBucketPolicy(Bucket, policy);
+    const status = await at.sdk.send(new GetBucketPolicyStatusCommand({ Bucket }));
+    assert.equal(status.PolicyStatus?.IsPublic, true);
+    const PublicAccessBlockConfiguration = {
+      BlockPublicAcls: true,
+      IgnorePublicAcls: false,
+      BlockPublicPolicy: true,
+      RestrictPublicBuckets: false,
+    };
+    await at.sdk.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration }));
+    const block = await at.sdk.send(new GetPublicAccessBlockCommand({ Bucket }));
+    assert.deepEqual(block.PublicAccessBlockConfiguration, PublicAccessBlockConfiguration);
+    await assert.rejects(
+      at.sdk.send(new PutBucketPolicyCommand({ Bucket, Policy: policy })),
+      /AccessDenied/,
+    );
+    await at.sdk.send(new DeletePublicAccessBlockCommand({ Bucket }));
   });
 });
