@@ -89,7 +89,8 @@ const actions: readonly Action[] = [
   ...actionsOf('s3express', 'CreateSession', 'bucket'),
 ];
 
-const conditionKeys: readonly string[] = wordsOf(conditionKeyNames);
+/** Every condition key; those ending in `/` or `:` take a name after it. */
+export const conditionKeys: readonly string[] = wordsOf(conditionKeyNames);
 const conditionKeysByLowerCase: ReadonlyMap<string, string> = new Map(
   conditionKeys.map((key) => [key.toLowerCase(), key]),
 );
@@ -117,7 +118,9 @@ export function findConditionKey(text: string): string | undefined {
   const lower = text.toLowerCase();
   const known = conditionKeysByLowerCase.get(lower);
   if (known !== undefined) return openKeys.includes(known) ? undefined : known;
-  const open = openKeys.find((key) => lower.startsWith(key.toLowerCase()));
+  const open = openKeys.find(
+    (key) => lower.startsWith(key.toLowerCase()) && lower.length > key.length,
+  );
   return open === undefined ? undefined : open + text.slice(open.length);
 }
 

@@ -20,6 +20,7 @@ import {
   asksForExistingTags,
   asksForUpload,
   type Conditions,
+  dropFixedConditions,
   requestConditions,
   type RequestFacts,
 } from './request-conditions.ts';
@@ -183,8 +184,14 @@ export class RequestAccess {
 
   async #conditions(permission: Permission, keys: ReadonlySet<string>): Promise<Conditions> {
     const { operation } = this.#parts;
-    const conditions = requestConditions(this.#parts, keys);
+    const { versionId } = permission;
+    let conditions = requestConditions(this.#parts, keys);
+    // Versions that are not named by the request line, but by the body.
+    if (versionId !== undefined && keys.has('s3:VersionId')) {
+      conditions['s3:VersionId'] = [versionId];
+    }
     if (uploadOperations.has(operation.name) && asksForUpload(keys)) {
+      conditions = dropFixedConditions(conditions);
       await this.#addUpload(conditions);
     }
     if (asksForDocument(operation, keys)) {

@@ -55,6 +55,8 @@ export type S3HandlerDeps = {
   /** Finds the names of owners. Default: root's only. */
   readonly describeOwner?: S3Environment['describeOwner'];
   readonly autoEncryption?: boolean;
+  /** Where a request came from. Default: the other end of its connection. */
+  readonly addressOf?: (request: IncomingMessage) => string | undefined;
   /** Takes keys of SSE-C over plain HTTP too. */
   readonly allowsKeysInClear?: boolean;
   readonly serverName?: string;
@@ -208,6 +210,7 @@ class S3Listener {
     return {
       ...parts,
       policies: this.#policies,
+      addressOf: this.#deps.addressOf ?? peerOf,
       environment: this.#environment,
       stallMs: this.#stallMs,
     };
@@ -299,6 +302,10 @@ class S3Listener {
       response.destroy();
     }
   }
+}
+
+function peerOf(request: IncomingMessage): string | undefined {
+  return request.socket.remoteAddress;
 }
 
 function ignoreError(): void {}

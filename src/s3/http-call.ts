@@ -30,6 +30,7 @@ export type CallParts = {
   readonly authentication: Authentication;
   readonly store: ObjectStore;
   readonly policies: PolicyCache;
+  readonly addressOf: (request: IncomingMessage) => string | undefined;
   readonly environment: S3Environment;
   readonly stallMs: number;
 };
@@ -64,6 +65,7 @@ export class HttpCall implements S3Call {
       identity: parts.authentication.identity,
       authentication: parts.authentication,
       socket: parts.exchange.request.socket,
+      findAddress: () => parts.addressOf(parts.exchange.request),
       nowMs: Date.now(),
       store: parts.store,
       policies: parts.policies,

@@ -24,6 +24,8 @@ export type RequestFacts = {
   readonly identity: Identity;
   readonly authentication: Authentication;
   readonly socket: Socket;
+  /** The address of the client. */
+  findAddress(): string | undefined;
   readonly nowMs: number;
 };
 
@@ -35,6 +37,7 @@ const requestTag = 's3:RequestObjectTag/';
 const requestTagKeys = 's3:RequestObjectTagKeys';
 const algorithmKey = 's3:x-amz-server-side-encryption';
 const kmsKeyId = 's3:x-amz-server-side-encryption-aws-kms-key-id';
+const locationKey = 's3:LocationConstraint';
 const documentBytesMax = 64 * 1024;
 
 /** Keys that say what an object is to be like, fixed when an upload begins. */
@@ -56,6 +59,8 @@ export function asksForDocument(operation: S3Operation, keys: ReadonlySet<string
   switch (operation.name) {
     case 'PutObjectTagging':
       return some(keys, (key) => key.startsWith('s3:RequestObjectTag'));
+    case 'CreateBucket':
+      return keys.has(locationKey);
     case 'PutObjectRetention':
     case 'PutObjectLegalHold':
       return some(keys, (key) => key.startsWith('s3:object-lock-'));
@@ -72,6 +77,12 @@ export function requestConditions(facts: RequestFacts, keys: ReadonlySet<string>
     if (values.length > 0) conditions[key] = values;
   }
   return conditions;
+}
+
+/** Takes away what the headers of a part say: they change nothing of what was fixed. */
+export function dropFixedConditions(conditions: Conditions): Conditions {
+  const kept = Object.entries(conditions).filter(([key]) => !fixedByUpload.test(key));
+  return Object.fromEntries(kept);
 }
 
 /** Adds what was fixed when the upload, or the object it became, was made. */
@@ -108,6 +119,10 @@ export function addDocumentConditions(
   const set = (key: string, text: string | undefined): void => {
     if (text !== undefined) conditions[key] = [text];
   };
+  if (operation.name === 'CreateBucket') {
+    set(locationKey, findChildText(root, 'LocationConstraint'));
+    return;
+  }
   if (operation.name === 'PutObjectLegalHold') {
     set('s3:object-lock-legal-hold', findChildText(root, 'Status'));
     return;
@@ -167,8 +182,10 @@ const sources: Readonly<Record<string, Source>> = {
     ({ anonymous: 'Anonymous', root: 'Account', user: 'User' })[identity.kind],
   'aws:Referer': ({ authentication }) => authentication.headers['referer'],
   'aws:SecureTransport': ({ socket }) => String(socket instanceof TLSSocket),
-  'aws:SourceIp': ({ socket }) =>
-    socket.remoteAddress === undefined ? undefined : plainAddress(socket.remoteAddress),
+  'aws:SourceIp': (facts) => {
+    const address = facts.findAddress();
+    return address === undefined ? undefined : plainAddress(address);
+  },
   'aws:UserAgent': ({ authentication }) => authentication.headers['user-agent'],
   'aws:userid': ({ identity }) => nameOf(identity),
   'aws:username': ({ identity }) => nameOf(identity),

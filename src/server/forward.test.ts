@@ -4,6 +4,7 @@ import { createServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { test } from 'node:test';
 
+import { clientAddressHeader, clientAddressOf, sealClientAddress } from './client-address.ts';
 import { createForwarder } from './forward.ts';
 
 async function listen(listener: RequestListener) {
@@ -25,14 +26,26 @@ void test('what is forwarded has the headers and the body it came with, and no l
     req.setEncoding('utf8').on('data', (text: string) => (body += text));
     req.on('end', () => res.end(JSON.stringify({ headers: req.rawHeaders, body })));
   });
-  const forward = createForwarder({ host: '127.0.0.1', port: target.port, isTls: false });
+  const forward = createForwarder({
+    host: '127.0.0.1',
+    port: target.port,
+    isTls: false,
+    forwardKey: 'key',
+  });
   using edge = await listen(forward);
   const ask = async (head: string, body = ''): Promise<{ headers: string[]; body: string }> => {
     const socket = connect(edge.port, '127.0.0.1');
     socket.write(`${head}\r\nHost: h\r\nX-A: 1\r\nx-a: 2\r\n\r\n${body}`);
     let text = '';
     for await (const part of socket.setEncoding('utf8') as AsyncIterable<string>) text += part;
-    return JSON.parse(/\{.*\}/.exec(text)?.[0] ?? '{}');
+    const answer = JSON.parse(/\{.*\}/.exec(text)?.[0] ?? '{}') as {
+      headers: string[];
+      body: string;
+    };
+    // The address of the client, sealed: another test is about that.
+    const at = answer.headers.findIndex((name) => name.toLowerCase() === clientAddressHeader);
+    if (at !== -1) answer.headers.splice(at, 2);
+    return answer;
   };
   const own = ['Host', 'h', 'X-A', '1', 'X-A', '2', 'Connection', 'close'];
   for (const method of ['PUT', 'POST', 'GET', 'DELETE']) {
@@ -52,4 +65,25 @@ void test('what is forwarded has the headers and the body it came with, and no l
     '2\r\nhi\r\n0\r\n\r\n',
   );
   assert.equal(chunked.body, 'hi');
+});
+
+void test('the successors learn the address of the client, whatever it claims itself', async () => {
+  const forwardKey = 'key';
+  using target = await listen((req, res) => {
+    res.end(JSON.stringify([clientAddressOf(forwardKey, req), req.headers[clientAddressHeader]]));
+  });
+  using edge = await listen(
+    createForwarder({ host: '127.0.0.1', port: target.port, isTls: false, forwardKey }),
+  );
+  const ask = async (claim: string) => {
+    const headers = claim === '' ? {} : { [clientAddressHeader]: claim };
+    const answer = await fetch(`http://127.0.0.1:${edge.port}/`, { headers });
+    return (await answer.json()) as [string, string];
+  };
+  const [address, sealed] = await ask('');
+  assert.match(address, /127\.0\.0\.1$/);
+  assert.match(sealed, /^\S+ [0-9a-f]{64}$/);
+  assert.equal((await ask(`10.0.0.1 ${'0'.repeat(64)}`))[0], address);
+  // What another worker has passed on before keeps its address.
+  assert.equal((await ask(sealClientAddress(forwardKey, '10.0.0.1')))[0], '10.0.0.1');
 });

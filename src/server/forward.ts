@@ -5,18 +5,25 @@
 import { type ClientRequest, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { request as requestTls } from 'node:https';
 
+import { clientAddressHeader, clientAddressOf, sealClientAddress } from './client-address.ts';
 import type { RequestHandler } from './connections.ts';
 
 export type ForwardTarget = {
   readonly host: string;
   readonly port: number;
   readonly isTls: boolean;
+  /** Seals the address of the client for the successors. */
+  readonly forwardKey: string;
 };
 
 /** Answers every request through a new connection to `target`, the address of this very server. */
 export function createForwarder(target: ForwardTarget): RequestHandler {
   return (req, res) => {
     const headers = keepHeaders(req.rawHeaders);
+    const address = clientAddressOf(target.forwardKey, req);
+    if (address !== undefined) {
+      headers.push(clientAddressHeader, sealClientAddress(target.forwardKey, address));
+    }
     const hasBody =
       req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined;
     const options = {
@@ -71,7 +78,7 @@ function keepHeaders(raw: readonly string[]): string[] {
   const kept: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? '';
-    if (/^(connection|keep-alive)$/i.test(name)) continue;
+    if (/^(connection|keep-alive|x-coffer-client-address)$/i.test(name)) continue;
     kept.push(name, raw[index + 1] ?? '');
   }
   kept.push('Connection', 'close');

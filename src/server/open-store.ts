@@ -20,6 +20,7 @@ import { decodeFormat, formatEntryKey } from '../store/format.ts';
 import type { Kv } from '../store/kv.ts';
 import { openObjectStore } from '../store/object-store.ts';
 import type { ObjectStore } from '../store/types.ts';
+import { clientAddressOf } from './client-address.ts';
 import type { RequestHandler } from './connections.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { WorkerConfig } from './protocol.ts';
@@ -159,10 +160,13 @@ export type S3EdgeDeps = {
   readonly settings: ServerSettings;
   readonly log: Log;
   readonly metrics: ServerMetrics;
+  /** Of `WorkerConfig`. */
+  readonly forwardKey: string;
 };
 
 /** The request handler of the S3 protocol over an open store. */
-export function createS3Edge({ opened, settings, log, metrics }: S3EdgeDeps): RequestHandler {
+export function createS3Edge(deps: S3EdgeDeps): RequestHandler {
+  const { opened, settings, log, metrics, forwardKey } = deps;
   return createS3Handler({
     store: opened.store,
     auth: {
@@ -175,6 +179,7 @@ export function createS3Edge({ opened, settings, log, metrics }: S3EdgeDeps): Re
     domains: settings.domains,
     describeOwner: (ownerId) => opened.credentials.describeOwner(ownerId),
     autoEncryption: settings.isAutoEncryption,
+    addressOf: (request) => clientAddressOf(forwardKey, request),
     allowsKeysInClear: settings.allowsKeysInClear,
     log,
     observe: ({ operation, status, durationMs }) =>

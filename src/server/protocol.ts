@@ -20,6 +20,8 @@ export type WorkerConfig = {
   /** Where the supervisor listens, as clients on this machine reach it. */
   readonly address: { readonly host: string; readonly port: number };
   readonly startedMs: number;
+  /** What the workers of this supervisor seal addresses of clients with when they pass requests on. */
+  readonly forwardKey: string;
 };
 
 /** One metric in prom-client's JSON form, opaque here. */

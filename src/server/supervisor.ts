@@ -4,6 +4,7 @@
 // When a restart turns encryption on, the old workers give the store up first (new connections wait),
 // because sealing a directory wants it alone.
 
+import { randomBytes } from 'node:crypto';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 
 import type { Log } from '../base/log.ts';
@@ -74,6 +75,7 @@ export class Supervisor {
   readonly #retired = new Set<Generation>();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #startedMs = Date.now();
+  readonly #forwardKey = randomBytes(32).toString('hex');
   #server: Server | undefined;
   #address: { host: string; port: number } = { host: '127.0.0.1', port: 0 };
   #current: Generation | undefined;
@@ -186,6 +188,7 @@ export class Supervisor {
         isQuiet: this.#options.isQuiet,
         address: this.#address,
         startedMs: this.#startedMs,
+        forwardKey: this.#forwardKey,
       },
       {
         log: this.#deps.log,

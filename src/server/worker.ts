@@ -206,6 +206,7 @@ class Worker {
         settings: this.#settings,
         log: this.#log,
         metrics: this.#metrics,
+        forwardKey: this.#config.forwardKey,
       });
       const { madeCredentials } = opened;
       if (madeCredentials) tell({ type: 'announce', ...madeCredentials });
@@ -263,7 +264,12 @@ class Worker {
     this.#app.setFrozen(false);
     if (mode === 'replace') {
       const { host, port } = this.#config.address;
-      const forward = createForwarder({ host, port, isTls: this.#isTls });
+      const forward = createForwarder({
+        host,
+        port,
+        isTls: this.#isTls,
+        forwardKey: this.#config.forwardKey,
+      });
       this.#connections.setHandler(forward);
       const quiet = this.#connections.quiet();
       const emptied = this.#connections.drain('late', graceMs);

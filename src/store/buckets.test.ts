@@ -144,3 +144,34 @@ withStore('settings are changed one after the other, losing none', async ({ stor
   const { settings } = await store.getBucket('bucket');
   assert.equal(Object.keys(settings).length, 10);
 });
+
+withStore(
+  'a bucket that was given before is not looked up again, and is checked anyway',
+  async ({ store, kv }) => {
+    const given = await store.getBucket('bucket');
+    assert.equal(await store.getBucket('bucket'), given, 'the same while it does not change');
+    await put(store, 'k', Buffer.from('x'));
+    let looked = 0;
+    const get = kv.get.bind(kv);
+    kv.get = (entryKey) => {
+      if (Buffer.from(entryKey).equals(bucketEntry('bucket'))) looked += 1;
+      return get(entryKey);
+    };
+    await store.openObject({ bucket: 'bucket', key: 'k', given });
+    assert.equal(looked, 0);
+    await store.openObject({ bucket: 'bucket', key: 'k' });
+    assert.equal(looked, 1);
+    // What changed since is found by the commit.
+    await store.updateBucketSettings('bucket', (settings) => ({ ...settings, acl: 'public-read' }));
+    assert.notEqual(await store.getBucket('bucket'), given);
+    looked = 0;
+    await put(store, 'k', Buffer.from('y'), { given });
+    assert.equal(looked, 1);
+    // That of another bucket is of no use.
+    const other = await store.createBucket({ name: 'other', owner: 'o', location: '' });
+    await assert.rejects(
+      store.openObject({ bucket: 'none', key: 'k', given: other }),
+      hasCode('NoSuchBucket'),
+    );
+  },
+);

@@ -219,6 +219,13 @@ void test('names that objects have of their own come back as plain names', () =>
   assert.deepEqual(Object.entries(userMetadata), Object.entries(names));
 });
 
+void test('an access list is kept, and costs nothing where there is none', () => {
+  const record = { ...object, attributes: { ...attributes, acl: 'public-read' } };
+  assert.deepEqual(decodeObject(encodeObject(record)).attributes, record.attributes);
+  assert.equal('acl' in decodeObject(encodeObject(object)).attributes, false);
+  assert.ok(encodeObject(record).length > encodeObject(object).length);
+});
+
 void test('damaged values, and layouts of another version, are refused', () => {
   const good = encodeObject(object);
   const newer = Buffer.from(good);

@@ -4,21 +4,24 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import {
+  DeleteBucketPolicyCommand,
+  DeletePublicAccessBlockCommand,
+  GetBucketPolicyCommand,
+  GetBucketPolicyStatusCommand,
+  GetPublicAccessBlockCommand,
+  PutBucketPolicyCommand,
+  PutPublicAccessBlockCommand,
+} from '@aws-sdk/client-s3';
 import { codeOf, freshBucket, type Harness, startHarness, testUser } from './s3-harness.ts';
-
-type Statement = {
-  readonly Effect?: string;
-  readonly Principal?: unknown;
-  readonly Action: string | readonly string[];
-  /** Behind `arn:aws:s3:::`; `BUCKET` stands for the bucket. */
-  readonly Resource?: string;
-  readonly Condition?: object;
-};
+import {
+  setPolicy as putPolicy,
+  type Statement,
+  withPolicy as makeWithPolicy,
+} from './s3-policies.ts';
 
 const version = '2012-10-17';
 const algorithm = 's3:x-amz-server-side-encryption';
-const keyIdKey = `${algorithm}-aws-kms-key-id`;
-const customerKey = `${algorithm}-customer-algorithm`;
 
 const reader = testUser('reader', {
   Statement: [{ Effect: 'Allow', Action: 's3:GetObject', Resource: 'arn:aws:s3:::*' }],
@@ -52,27 +55,9 @@ void describe('bucket policies', () => {
   });
   after(() => at.close());
 
-  /** A fresh bucket with that policy and one object. */
-  async function withPolicy(...statements: readonly Statement[]): Promise<string> {
-    const name = freshBucket();
-    assert.equal(await at.outcome('PUT', `/${name}`), '200');
-    assert.equal(await at.outcome('PUT', `/${name}/there`, { body: 'x' }), '200');
-    await setPolicy(name, ...statements);
-    return name;
-  }
-
-  async function setPolicy(name: string, ...statements: readonly Statement[]): Promise<void> {
-    const filled = statements.map((statement) => ({
-      Effect: 'Allow',
-      Principal: '*',
-      ...statement,
-      Resource: [statement.Resource ?? [name, `${name}/*`]]
-        .flat()
-        .map((text) => `arn:aws:s3:::${text.replace('BUCKET', name)}`),
-    }));
-    const body = JSON.stringify({ Version: version, Statement: filled });
-    assert.equal(await at.outcome('PUT', `/${name}?policy`, { body }), '204', body);
-  }
+  const withPolicy = (...statements: readonly Statement[]) => makeWithPolicy(at, ...statements);
+  const setPolicy = (name: string, ...statements: readonly Statement[]) =>
+    putPolicy(at, name, ...statements);
 
   void test('a policy is given back byte for byte, replaced and deleted', async () => {
     const name = freshBucket();
@@ -180,257 +165,6 @@ void describe('bucket policies', () => {
     await setPolicy(name, { Effect: 'Deny', Action: 's3:*Policy', Resource: 'BUCKET' });
     assert.equal(await at.as(everything).outcome('DELETE', `/${name}?policy`), '403 AccessDenied');
     assert.equal(await at.as(everything).outcome('GET', `/${name}/there`), '200');
-  });
-
-  void test('policies that enforce encryption bind the owner too', async () => {
-    const aes = { 'x-amz-server-side-encryption': 'AES256' };
-    const kms = (id: string) => ({
-      'x-amz-server-side-encryption': 'aws:kms',
-      'x-amz-server-side-encryption-aws-kms-key-id': id,
-    });
-    const wrong = { 'x-amz-server-side-encryption': 'AES192' };
-    const cases: readonly (readonly [
-      Readonly<Record<string, Readonly<Record<string, string>>>>,
-      readonly (readonly [Readonly<Record<string, string>>, boolean])[],
-    ])[] = [
-      [
-        { Null: { [algorithm]: 'true' } },
-        [
-          [{}, false],
-          [aes, true],
-        ],
-      ],
-      [
-        { StringNotEquals: { [algorithm]: 'AES256' } },
-        [
-          [{}, false],
-          [aes, true],
-          [wrong, false],
-          [kms('test-key'), false],
-        ],
-      ],
-      [
-        { StringNotEquals: { [algorithm]: 'aws:kms' } },
-        [
-          [{}, false],
-          [aes, false],
-          [kms('test-key'), true],
-        ],
-      ],
-      [
-        // What `IfExists` says of an absent key holds for a Deny too.
-        { StringNotEqualsIfExists: { [keyIdKey]: 'test-key' } },
-        [
-          [{}, false],
-          [kms('other'), false],
-          [kms('test-key'), true],
-          [kms('arn:aws:kms:test-key'), true],
-        ],
-      ],
-      [
-        { StringNotEquals: { [keyIdKey]: 'arn:aws:kms:test-key' } },
-        [
-          [{}, false],
-          [kms('other'), false],
-          [kms('test-key'), true],
-        ],
-      ],
-      [{ Null: { [customerKey]: 'true' } }, [[{}, false]]],
-      [{ Bool: { 'aws:SecureTransport': 'false' } }, [[{}, false]]],
-    ];
-    for (const [condition, requests] of cases) {
-      const name = await withPolicy({
-        Effect: 'Deny',
-        Action: 's3:PutObject',
-        Condition: condition,
-        Resource: 'BUCKET/*',
-      });
-      for (const [headers, isAllowed] of requests) {
-        const what = JSON.stringify([condition, headers]);
-        const put = await at.outcome('PUT', `/${name}/k`, { headers, body: 'x' });
-        assert.equal(put, isAllowed ? '200' : '403 AccessDenied', what);
-        const copy = { ...headers, 'x-amz-copy-source': `/${name}/there` };
-        const copied = await at.outcome('PUT', `/${name}/copy`, { headers: copy });
-        assert.equal(copied, isAllowed ? '200' : '403 AccessDenied', what);
-      }
-    }
-  });
-
-  void test('the parts of an upload are judged by what was fixed when it began', async () => {
-    const name = await withPolicy({
-      Effect: 'Deny',
-      Action: 's3:PutObject',
-      Resource: 'BUCKET/*',
-      Condition: { StringNotEquals: { [algorithm]: 'AES256' } },
-    });
-    assert.equal(await at.outcome('POST', `/${name}/m?uploads`), '403 AccessDenied');
-    const headers = { 'x-amz-server-side-encryption': 'AES256' };
-    const begun = await at.send('POST', `/${name}/m?uploads`, { headers });
-    assert.equal(begun.status, 200);
-    const id = /<UploadId>([^<]*)</.exec(begun.body.toString())?.[1] ?? '';
-    const part = await at.send('PUT', `/${name}/m?uploadId=${id}&partNumber=1`, { body: 'x' });
-    assert.equal(part.status, 200);
-    const body = `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${String(part.headers['etag'])}</ETag></Part></CompleteMultipartUpload>`;
-    assert.equal(await at.outcome('POST', `/${name}/m?uploadId=${id}`, { body }), '200');
-    assert.equal(await at.outcome('POST', `/${name}/m?uploadId=${id}`, { body }), '200');
-    // One that began without the header, before the policy was there.
-    await at.send('DELETE', `/${name}?policy`);
-    const plain = await at.send('POST', `/${name}/p?uploads`);
-    const plainId = /<UploadId>([^<]*)</.exec(plain.body.toString())?.[1] ?? '';
-    await setPolicy(name, {
-      Effect: 'Deny',
-      Action: 's3:PutObject',
-      Resource: 'BUCKET/*',
-      Condition: { Null: { [algorithm]: 'true' } },
-    });
-    const late = await at.outcome('PUT', `/${name}/p?uploadId=${plainId}&partNumber=1`, {
-      body: 'x',
-    });
-    assert.equal(late, '403 AccessDenied');
-  });
-
-  void test('conditions see the address, referer, agent, prefix, delimiter and page size', async () => {
-    const list = { Action: 's3:ListBucket', Resource: 'BUCKET' };
-    const cases: readonly (readonly [object, string, Readonly<Record<string, string>>, boolean])[] =
-      [
-        [{ IpAddress: { 'aws:SourceIp': '127.0.0.0/8' } }, '', {}, true],
-        [{ IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } }, '', {}, false],
-        [{ NotIpAddress: { 'aws:SourceIp': ['10.0.0.0/8', '2001:db8::/32'] } }, '', {}, true],
-        [
-          { StringLike: { 'aws:Referer': 'http://www.example.com/*' } },
-          '',
-          { referer: 'http://www.example.com/x' },
-          true,
-        ],
-        [
-          { StringLike: { 'aws:Referer': 'http://www.example.com/*' } },
-          '',
-          { referer: 'http://example.com' },
-          false,
-        ],
-        [{ StringLike: { 'aws:Referer': 'http://www.example.com/*' } }, '', {}, false],
-        [{ StringEquals: { 'aws:UserAgent': 'a/1' } }, '', { 'user-agent': 'a/1' }, true],
-        [{ StringEquals: { 's3:prefix': 'a/' } }, '?prefix=a/', {}, true],
-        [{ StringEquals: { 's3:prefix': 'a/' } }, '?prefix=a%2Fb', {}, false],
-        [{ StringEquals: { 's3:prefix': 'a/' } }, '', {}, false],
-        [{ StringEquals: { 's3:prefix': '' } }, '?prefix=', {}, true],
-        [{ StringEquals: { 's3:delimiter': '/' } }, '?list-type=2&delimiter=/', {}, true],
-        [{ NumericLessThanEquals: { 's3:max-keys': '10' } }, '?max-keys=10', {}, true],
-        [{ NumericLessThanEquals: { 's3:max-keys': '10' } }, '?max-keys=11', {}, false],
-        [{ NumericLessThanEquals: { 's3:max-keys': '10' } }, '', {}, false],
-        [{ DateGreaterThan: { 'aws:CurrentTime': '2020-01-01T00:00:00Z' } }, '', {}, true],
-        [{ DateLessThan: { 'aws:CurrentTime': '2020-01-01T00:00:00Z' } }, '', {}, false],
-        [{ Bool: { 'aws:SecureTransport': 'true' } }, '', { 'x-forwarded-proto': 'https' }, false],
-      ];
-    const name = freshBucket();
-    await at.send('PUT', `/${name}`);
-    const anyone = at.as('anonymous');
-    for (const [condition, query, headers, isAllowed] of cases) {
-      await setPolicy(name, { ...list, Condition: condition });
-      assert.equal(
-        await anyone.outcome('GET', `/${name}${query}`, { headers }),
-        isAllowed ? '200' : '403 AccessDenied',
-        JSON.stringify([condition, query, headers]),
-      );
-    }
-  });
-
-  void test('conditions on tags see the tags of the object and of the request', async () => {
-    const name = await withPolicy({
-      Action: ['s3:GetObject', 's3:GetObjectTagging'],
-      Resource: 'BUCKET/*',
-      Condition: { StringEquals: { 's3:ExistingObjectTag/security': 'public' } },
-    });
-    const anyone = at.as('anonymous');
-    for (const [key, tagging, isAllowed] of [
-      ['a', 'security=public', true],
-      ['b', 'security=private', false],
-      ['c', 'Security=public', false],
-      ['d', '', false],
-      ['e', 'x=1&security=public', true],
-    ] as const) {
-      const headers: Record<string, string> = tagging === '' ? {} : { 'x-amz-tagging': tagging };
-      await at.send('PUT', `/${name}/${key}`, { headers, body: 'x' });
-      const expected = isAllowed ? '200' : '403 AccessDenied';
-      assert.equal(await anyone.outcome('GET', `/${name}/${key}`), expected, tagging);
-      assert.equal(await anyone.outcome('GET', `/${name}/${key}?tagging`), expected, tagging);
-    }
-    await setPolicy(name, {
-      Action: ['s3:PutObject', 's3:PutObjectTagging'],
-      Resource: 'BUCKET/*',
-      Condition: {
-        StringEquals: { 's3:RequestObjectTag/team': 'a' },
-        'ForAllValues:StringEquals': { 's3:RequestObjectTagKeys': ['team', 'stage'] },
-      },
-    });
-    for (const [tagging, isAllowed] of [
-      ['team=a', true],
-      ['team=a&stage=x', true],
-      ['team=a&other=x', false],
-      ['team=b', false],
-    ] as const) {
-      const outcome = await anyone.outcome('PUT', `/${name}/t`, {
-        headers: { 'x-amz-tagging': tagging },
-        body: 'x',
-      });
-      assert.equal(outcome, isAllowed ? '200' : '403 AccessDenied', tagging);
-    }
-    assert.equal(await anyone.outcome('PUT', `/${name}/t`, { body: 'x' }), '403 AccessDenied');
-  });
-
-  void test('tags, access lists and bypasses of a write need permissions of their own', async () => {
-    const name = await withPolicy({ Action: 's3:PutObject', Resource: 'BUCKET/*' });
-    const anyone = at.as('anonymous');
-    const put = (headers: Record<string, string>) =>
-      anyone.outcome('PUT', `/${name}/w`, { headers, body: 'x' });
-    assert.equal(await put({}), '200');
-    assert.equal(await put({ 'x-amz-tagging': 'a=b' }), '403 AccessDenied');
-    assert.equal(await put({ 'x-amz-acl': 'public-read' }), '403 AccessDenied');
-    assert.equal(await put({ 'x-amz-object-lock-legal-hold': 'ON' }), '403 AccessDenied');
-    await setPolicy(name, {
-      Action: ['s3:PutObject', 's3:PutObjectTagging', 's3:PutObjectAcl'],
-      Resource: 'BUCKET/*',
-      Condition: { StringEqualsIfExists: { 's3:x-amz-acl': 'private' } },
-    });
-    assert.equal(await put({ 'x-amz-tagging': 'a=b' }), '200');
-    assert.equal(await put({ 'x-amz-acl': 'private' }), '200');
-    assert.equal(await put({ 'x-amz-acl': 'public-read' }), '403 AccessDenied');
-    await setPolicy(name, { Action: 's3:DeleteObject*', Resource: 'BUCKET/*' });
-    const bypass = { 'x-amz-bypass-governance-retention': 'true' };
-    const deletion = { headers: bypass };
-    assert.equal(await anyone.outcome('DELETE', `/${name}/w`, deletion), '403 AccessDenied');
-    assert.equal(await anyone.outcome('DELETE', `/${name}/w`), '204');
-  });
-
-  void test('a copy needs its source, and the condition on the source sees it decoded', async () => {
-    const source = await withPolicy({ Action: 's3:GetObject', Resource: 'BUCKET/public/*' });
-    const name = await withPolicy({
-      Action: 's3:PutObject',
-      Resource: 'BUCKET/*',
-      Condition: { StringLike: { 's3:x-amz-copy-source': `${source}/public/*` } },
-    });
-    await at.send('PUT', `/${source}/public/a%20b`, { body: 'x' });
-    await at.send('PUT', `/${source}/private/a`, { body: 'x' });
-    const anyone = at.as('anonymous');
-    const copy = (from: string) =>
-      anyone.outcome('PUT', `/${name}/c`, { headers: { 'x-amz-copy-source': from } });
-    assert.equal(await copy(`/${source}/public/a%20b`), '200');
-    assert.equal(await copy(`${source}/%70ublic/a%20b`), '200');
-    assert.equal(await copy(`/${source}/private/a`), '403 AccessDenied');
-    assert.equal(await copy(`/${source}/public/absent`), '403 AccessDenied');
-    assert.equal(await copy(`/${freshBucket()}/public/a`), '403 AccessDenied');
-    assert.equal(await anyone.outcome('PUT', `/${name}/c`, { body: 'x' }), '403 AccessDenied');
-    await setPolicy(name, { Action: 's3:PutObject', Resource: 'BUCKET/*' });
-    assert.equal(await copy(`/${source}/private/a`), '403 AccessDenied');
-    assert.equal(await copy(`/${freshBucket()}/public/a`), '404 NoSuchBucket');
-    // Root may read the source, unless that bucket's policy denies it.
-    await setPolicy(source, {
-      Effect: 'Deny',
-      Action: 's3:GetObject',
-      Resource: 'BUCKET/private/*',
-    });
-    const headers = { 'x-amz-copy-source': `/${source}/private/a` };
-    assert.equal(await at.outcome('PUT', `/${name}/c`, { headers }), '403 AccessDenied');
   });
 
   void test('a deletion of many keys is decided key by key', async () => {
@@ -588,5 +322,31 @@ void describe('bucket policies', () => {
       await at.send('PUT', `/${name}?acl`, { headers: { 'x-amz-acl': acl } });
       assert.equal(await isPublic(), expected, acl);
     }
+  });
+
+  void test('official clients set, read and delete policies and the public access block', async () => {
+    const Bucket = await withPolicy({ Action: 's3:GetObject', Resource: 'BUCKET/*' });
+    const policy = (await at.send('GET', `/${Bucket}?policy`)).body.toString();
+    await at.sdk.send(new DeleteBucketPolicyCommand({ Bucket }));
+    await at.sdk.send(new PutBucketPolicyCommand({ Bucket, Policy: policy }));
+    assert.equal((await at.sdk.send(new GetBucketPolicyCommand({ Bucket }))).Policy, policy);
+    assert.equal(await at.minio.getBucketPolicy(Bucket), policy);
+    await at.minio.setBucketPolicy(Bucket, policy);
+    const status = await at.sdk.send(new GetBucketPolicyStatusCommand({ Bucket }));
+    assert.equal(status.PolicyStatus?.IsPublic, true);
+    const PublicAccessBlockConfiguration = {
+      BlockPublicAcls: true,
+      IgnorePublicAcls: false,
+      BlockPublicPolicy: true,
+      RestrictPublicBuckets: false,
+    };
+    await at.sdk.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration }));
+    const block = await at.sdk.send(new GetPublicAccessBlockCommand({ Bucket }));
+    assert.deepEqual(block.PublicAccessBlockConfiguration, PublicAccessBlockConfiguration);
+    await assert.rejects(
+      at.sdk.send(new PutBucketPolicyCommand({ Bucket, Policy: policy })),
+      /AccessDenied/,
+    );
+    await at.sdk.send(new DeletePublicAccessBlockCommand({ Bucket }));
   });
 });
