@@ -125,6 +125,7 @@ export type TestCall = {
   /** Unsigned when false. */
   readonly isSigned?: boolean;
   readonly region?: string;
+  readonly accessKey?: string;
   readonly secretKey?: string;
   readonly agent?: Agent;
   /** Certificate to trust: the call is HTTPS then. */
@@ -143,7 +144,10 @@ export function callServer(call: TestCall): Promise<TestAnswer> {
     ...(call.expectsContinue ? { expect: '100-continue' } : {}),
     ...(bytes.length > 0 ? { 'content-length': String(bytes.length) } : {}),
   };
-  const credentials = { accessKey: testUser, secretKey: call.secretKey ?? testPassword };
+  const credentials = {
+    accessKey: call.accessKey ?? testUser,
+    secretKey: call.secretKey ?? testPassword,
+  };
   const headers =
     call.isSigned === false
       ? plain

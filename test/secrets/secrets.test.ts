@@ -6,6 +6,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { sealAdminPayload } from '../../src/aead/admin-payload.ts';
 import { parseStoredKey } from '../../src/keys/stored-key.ts';
 import { parseApiKey } from '../../src/wire/kes-identity.ts';
 import { type CofferPair, startCofferPair } from '../support/coffer-pair.ts';
@@ -13,6 +14,7 @@ import { s3TestClient } from '../support/s3-test-client.ts';
 
 const plaintext = 'the plaintext that must never reach the disk in clear';
 const metadataText = 'confidential-metadata-value';
+const userSecrets = ['first-secret-of-alice', 'second-secret-of-alice', 'unsealed-secret-of-alice'];
 
 function filesBelow(dir: string): string[] {
   return readdirSync(dir, { recursive: true, withFileTypes: true })
@@ -77,6 +79,24 @@ await describe('secrets', async () => {
         },
       }),
     );
+    const addUser = (body: Uint8Array): Promise<{ body: Buffer }> =>
+      client.send({ method: 'PUT', target: '/minio/admin/v3/add-user?accessKey=alice', body });
+    for (const secretKey of userSecrets.slice(0, 2)) {
+      const request = Buffer.from(JSON.stringify({ secretKey, status: 'enabled' }));
+      await note(addUser(await sealAdminPayload(pair.secretKey, request)));
+      // Refused: one that is not sealed, and one that is not what it should be.
+      const unsealed = `{"secretKey":"${userSecrets[2]}"}`;
+      await note(addUser(Buffer.from(unsealed)));
+      await note(addUser(await sealAdminPayload(pair.secretKey, Buffer.from(`${unsealed}x`))));
+      const alice = s3TestClient({ ...pair, accessKey: 'alice', secretKey });
+      await note(alice.send({ method: 'GET', target: '/secret-bucket/1' }));
+      const target = '/minio/admin/v3/user-info?accessKey=alice';
+      const shown = await alice.send({ method: 'GET', target });
+      assert.equal(shown.status, 200, 'alice is there, with this secret key');
+      state.answers.push(shown.body);
+      alice.close();
+    }
+    await note(client.send({ method: 'GET', target: '/minio/admin/v3/list-users' }));
     await pair.kes('key', 'disable', pair.keyName, '-k');
     await note(client.send({ method: 'GET', target: '/secret-bucket/1' }));
     await pair.kes('key', 'enable', pair.keyName, '-k');
@@ -104,6 +124,10 @@ await describe('secrets', async () => {
     const seed = apiKey.privateKey.export({ format: 'jwk' }).d ?? '';
     return [
       { name: 'root secret key', forms: formsOf(Buffer.from(pair.secretKey)) },
+      ...userSecrets.map((secret) => ({
+        name: 'secret key of a user',
+        forms: formsOf(Buffer.from(secret)),
+      })),
       {
         name: 'API key',
         forms: [Buffer.from(pair.apiKey), Buffer.from(pair.apiKey.slice('kes:v1:'.length))],

@@ -2,6 +2,7 @@
 // and the reference page is checked against it.
 
 import { adminCommands } from './admin-commands.ts';
+import { anonymousCommands } from './anonymous-commands.ts';
 import { flag, many, option } from './command-spec.ts';
 import type { CommandSpec } from './command-spec.ts';
 import { legalHoldCommands, retentionCommands, versionCommands } from './version-commands.ts';
@@ -110,6 +111,11 @@ const encryptCommands: readonly CommandSpec[] = [
 export const commands: readonly CommandSpec[] = [
   { name: 'alias', summary: 'manage servers and their keys', commands: aliasCommands },
   { name: 'admin', summary: 'manage servers', commands: adminCommands },
+  {
+    name: 'anonymous',
+    summary: 'manage what everybody may do without signing',
+    commands: anonymousCommands,
+  },
   {
     name: 'cp',
     summary: 'copy objects and files',
@@ -393,7 +399,7 @@ export const commands: readonly CommandSpec[] = [
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'anonymous batch cors event idp ilm license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'batch cors event idp ilm license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );

@@ -13,6 +13,11 @@ export type Json =
 
 export type JsonObject = { readonly [name: string]: Json | undefined };
 
+/** True for an object with members. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 export type McErrorCode =
   | 'argument'
   | 'config'

@@ -318,7 +318,8 @@ function openBody(
   return body.sizeBytes === 0 ? {} : { body: body.open() };
 }
 
-function encodeKey(key: string): string {
+/** A key as it stands in a path. */
+export function encodeKey(key: string): string {
   return canonicalPath(`/${encodeURIComponent(key).replaceAll('%2F', '/')}`).slice(1);
 }
 
