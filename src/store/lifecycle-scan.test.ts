@@ -420,3 +420,47 @@ void test('a scan that is told to stop begins nothing more', async () => {
   assert.equal(report.object, 8);
   assert.deepEqual(await at.scan(), { ...none, object: 22 });
 });
+
+void test('what goes does not keep the older version next to it', async () => {
+  const at = await world();
+  await setVersioning(at, 'Enabled');
+  const after = (days: number, value: string): LifecycleRule =>
+    rule({ noncurrent: { days }, filter: { prefix: '', tags: [{ key: 't', value }] } });
+  await setRules(at, after(1, 'soon'), after(30, 'late'));
+  await put(at.store, 'a', bytes(1), tagged('t=late'));
+  await put(at.store, 'a', bytes(2), tagged('t=soon'));
+  at.clock.ms += 40 * dayMs;
+  await put(at.store, 'a', bytes(3));
+  at.clock.ms += 3 * dayMs;
+  assert.deepEqual(await at.scan(), { ...none, version: 2 });
+});
+
+void test('by rules the store lets go only what they say, whatever it is asked', async () => {
+  const at = await world();
+  await setVersioning(at, 'Enabled');
+  await setRules(at, rule({ expiration: { kind: 'lone-marker' } }), rule({ abortUploadDays: 1 }));
+  const { versionId: old } = await put(at.store, 'a', bytes(1));
+  const { versionId: marker } = await at.store.deleteObject({ bucket: 'bucket', key: 'a' });
+  const { versionId: current } = await put(at.store, 'b', bytes(1));
+  at.clock.ms += 3 * dayMs;
+  const unknown = 'f'.repeat(32);
+  const cases = [
+    ['a', old],
+    ['a', marker],
+    ['a', undefined],
+    ['a', unknown],
+    ['b', current],
+    ['b', undefined],
+    ['c', undefined],
+    ['c', unknown],
+  ] as const;
+  for (const [key, versionId] of cases) {
+    const target = { bucket: 'bucket', key, ...(versionId === undefined ? {} : { versionId }) };
+    await assert.rejects(
+      at.store.deleteObject({ ...target, byRules: { dayMs } }),
+      (error) => error instanceof StoreError && error.code === 'PreconditionFailed',
+      `${key} ${versionId}`,
+    );
+  }
+  assert.deepEqual(await listed(at), ['a!', '~a', 'b']);
+});
