@@ -91,10 +91,12 @@ export class ServerMetrics {
     });
     this.#lifecycleScan = new Gauge({
       name: 'coffer_lifecycle_last_scan_time_seconds',
-      help: 'When lifecycle rules were last carried out in all buckets, seconds since 1970; 0: not yet',
+      help: 'When lifecycle rules were last carried out in all buckets, seconds since 1970',
       aggregator: 'max',
       registers,
     });
+    // Absent until then.
+    this.#lifecycleScan.remove();
     this.#expose(
       'coffer_received_bytes_total',
       'Bytes received from clients',

@@ -90,6 +90,16 @@ void describe('lifecycle configuration', () => {
         '501 NotImplemented',
       ],
       [
+        expiration('<Days>1</Days><ExpiredObjectAllVersions>true</ExpiredObjectAllVersions>'),
+        '501 NotImplemented',
+      ],
+      [
+        rule(
+          `${enabled}${everything}${oneDay}<DelMarkerExpiration><Days>1</Days></DelMarkerExpiration>`,
+        ),
+        '501 NotImplemented',
+      ],
+      [
         rule(
           `${enabled}<Filter>${tag}</Filter><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>`,
         ),
