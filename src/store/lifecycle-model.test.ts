@@ -12,7 +12,7 @@ import { openMemoryBlobStore } from '../blob/memory.ts';
 import { openMemoryKv } from '../kv/memory.ts';
 import { scanLifecycle } from './lifecycle-scan.ts';
 import { type OpenedObjectStore, openObjectStore } from './object-store.ts';
-import { type LifecycleRule, StoreError, type Versioning } from './types.ts';
+import type { LifecycleRule, Versioning } from './types.ts';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;

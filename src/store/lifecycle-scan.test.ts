@@ -69,6 +69,13 @@ async function setRules({ store }: World, ...lifecycle: readonly LifecycleRule[]
   await store.updateBucketSettings('bucket', (settings) => ({ ...settings, lifecycle }));
 }
 
+async function dropRules({ store }: World): Promise<void> {
+  await store.updateBucketSettings('bucket', (settings) => {
+    const { lifecycle: _, ...rest } = settings;
+    return rest;
+  });
+}
+
 async function setVersioning({ store }: World, versioning: Versioning): Promise<void> {
   await store.updateBucketSettings('bucket', (settings) => ({ ...settings, versioning }));
 }
@@ -197,8 +204,7 @@ void test('an object written, tagged or spared after it was listed stays', async
     written: (at) => put(at.store, 'a', bytes(1), tagged('t=1')),
     tagged: (at) => at.store.putTagging({ bucket: 'bucket', key: 'a' }, 't=2'),
     spared: (at) => setRules(at, rule({ ...expiring(1), ...prefixed('b') })),
-    unruled: (at) =>
-      at.store.updateBucketSettings('bucket', ({ lifecycle: _, ...settings }) => settings),
+    unruled: (at) => dropRules(at),
     deleted: (at) => at.store.deleteObject({ bucket: 'bucket', key: 'a' }),
   };
   for (const versioning of [undefined, 'Enabled', 'Suspended'] as const) {
@@ -308,9 +314,7 @@ void test('rules that are gone when the next page is due end the scan of their b
       return at.store.listObjects(query);
     },
   };
-  const rest = async (): Promise<void> => {
-    await at.store.updateBucketSettings('bucket', ({ lifecycle: _, ...settings }) => settings);
-  };
+  const rest = (): Promise<void> => dropRules(at);
   assert.deepEqual(await at.scan({ store, rest, pageLimit: 1 }), { ...none, object: 1 });
   assert.equal(lists, 1);
   assert.deepEqual(await listed(at), ['b', 'c']);
@@ -463,4 +467,34 @@ void test('by rules the store lets go only what they say, whatever it is asked',
     );
   }
   assert.deepEqual(await listed(at), ['a!', '~a', 'b']);
+});
+
+void test('what is protected goes when the protection is over, and not before', async () => {
+  const at = await world();
+  await at.store.updateBucketSettings('bucket', () => ({ versioning: 'Enabled', objectLock: {} }));
+  await setRules(at, rule({ ...expiring(1), noncurrent: { days: 1 } }));
+  const retention = { mode: 'COMPLIANCE', untilMs: at.clock.ms + 10 * dayMs } as const;
+  await put(at.store, 'held', bytes(1), { lock: { legalHold: true } });
+  await put(at.store, 'kept', bytes(1), { lock: { retention } });
+  const { versionId } = await put(at.store, 'late', bytes(1));
+  at.clock.ms += 3 * dayMs;
+  // Hiding is always allowed.
+  assert.deepEqual(await at.scan(), { ...none, object: 3 });
+  at.clock.ms += 3 * dayMs;
+  const late = { bucket: 'bucket', key: 'late', versionId };
+  const store: LifecycleScanDeps['store'] = {
+    ...at.store,
+    deleteObject: async (input) => {
+      await at.store.putLegalHold(late, true);
+      return at.store.deleteObject(input);
+    },
+  };
+  // Protected since it was listed.
+  assert.deepEqual(await at.scan({ store }), none);
+  assert.deepEqual(await listed(at), ['held!', '~held', 'kept!', '~kept', 'late!', '~late']);
+  at.clock.ms += 5 * dayMs;
+  assert.deepEqual(await at.scan(), { ...none, version: 1, marker: 1 });
+  assert.deepEqual(await listed(at), ['held!', '~held', 'late!', '~late']);
+  await at.store.putLegalHold(late, false);
+  assert.deepEqual(await at.scan(), { ...none, version: 1, marker: 1 });
 });

@@ -70,6 +70,7 @@ const expectedCodes: ReadonlySet<StoreErrorCode> = new Set([
   'NoSuchKey',
   'NoSuchUpload',
   'NoSuchVersion',
+  'ObjectLocked',
   'PreconditionFailed',
 ]);
 
@@ -191,7 +192,7 @@ class Scan {
   async #pages(name: string, page: (context: PageContext) => Promise<boolean>): Promise<void> {
     const { store, signal, dayMs, now } = this.#deps;
     const rest = this.#deps.rest ?? ((ms: number) => pause(ms, signal));
-    while (signal?.aborted !== true) {
+    while (!this.#isStopped) {
       const startedMs = performance.now();
       const bucket = await store.getBucket(name);
       const rules = bucket.settings.lifecycle;
@@ -303,9 +304,13 @@ class Scan {
   /** A few at a time. `work` does not reject. */
   async #each<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
     for (let at = 0; at < items.length; at += namesAtOnce) {
-      if (this.#deps.signal?.aborted === true) return;
+      if (this.#isStopped) return;
       await Promise.all(items.slice(at, at + namesAtOnce).map(work));
     }
+  }
+
+  get #isStopped(): boolean {
+    return this.#deps.signal?.aborted === true;
   }
 
   get #pageLimit(): number {
