@@ -5,11 +5,14 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 import { createKmsCalls, type KmsCalls, kmsSecondsBounds } from '../kms/metered-kms.ts';
+import type { LifecycleKind } from '../store/lifecycle-scan.ts';
 import type { KmsMetricsAnswer } from '../wire/admin.ts';
 
 /** Outcomes as the documents name their metrics. */
 const outcomes = ['success', 'error', 'failure'] as const;
 type Outcome = (typeof outcomes)[number];
+
+const lifecycleKinds: readonly LifecycleKind[] = ['object', 'version', 'marker', 'upload'];
 
 /** Calls that the documented figures count. */
 const countedOperations = ['generate', 'decrypt', 'create'] as const;
@@ -36,6 +39,9 @@ export class ServerMetrics {
   readonly kmsCalls: KmsCalls = createKmsCalls();
   readonly #requests: Counter<'operation' | 'code'>;
   readonly #seconds: Histogram<'operation'>;
+  readonly #expired: Counter<'kind'>;
+  readonly #lifecycleFailures: Counter;
+  readonly #lifecycleScan: Gauge;
 
   constructor(deps: ServerMetricsDeps) {
     const registers = [this.registry];
@@ -71,6 +77,26 @@ export class ServerMetrics {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30],
       registers,
     });
+    this.#expired = new Counter({
+      name: 'coffer_lifecycle_removed_total',
+      help: 'What lifecycle rules removed: objects, older versions, delete markers, uploads',
+      labelNames: ['kind'],
+      registers,
+    });
+    for (const kind of lifecycleKinds) this.#expired.inc({ kind }, 0);
+    this.#lifecycleFailures = new Counter({
+      name: 'coffer_lifecycle_failures_total',
+      help: 'What was due by lifecycle rules and could not be removed',
+      registers,
+    });
+    this.#lifecycleScan = new Gauge({
+      name: 'coffer_lifecycle_last_scan_time_seconds',
+      help: 'When lifecycle rules were last carried out in all buckets, seconds since 1970',
+      aggregator: 'max',
+      registers,
+    });
+    // Absent until then.
+    this.#lifecycleScan.remove();
     this.#expose(
       'coffer_received_bytes_total',
       'Bytes received from clients',
@@ -87,6 +113,16 @@ export class ServerMetrics {
   countRequest(operation: string, status: number, seconds: number): void {
     this.#requests.inc({ operation, code: String(status) });
     this.#seconds.observe({ operation }, seconds);
+  }
+
+  countExpired(kind: LifecycleKind): void {
+    this.#expired.inc({ kind });
+  }
+
+  /** Of a scan of the lifecycle rules that went through all buckets. */
+  countLifecycleScan(scan: { readonly endMs: number; readonly failures: number }): void {
+    this.#lifecycleScan.set(scan.endMs / 1000);
+    this.#lifecycleFailures.inc(scan.failures);
   }
 
   /** The figures of this worker in the form of the admin API: bounds in nanoseconds. */

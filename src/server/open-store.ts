@@ -18,6 +18,7 @@ import type { Kms } from '../sse/kms.ts';
 import { type Backend, openBackend } from '../store/backend.ts';
 import { decodeFormat, formatEntryKey } from '../store/format.ts';
 import type { Kv } from '../store/kv.ts';
+import { startLifecycle } from '../store/lifecycle-schedule.ts';
 import { openObjectStore } from '../store/object-store.ts';
 import type { ObjectStore } from '../store/types.ts';
 import { clientAddressOf } from './client-address.ts';
@@ -55,6 +56,7 @@ export type OpenStoreDeps = {
   readonly settings: ServerSettings;
   readonly kms: Kms | undefined;
   readonly log: Log;
+  readonly metrics: ServerMetrics;
 };
 
 /** Opens everything, or nothing. Throws `KmsError` when the key service does not open the backend key. */
@@ -81,6 +83,10 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
     },
   });
   opened.defer(() => store.close());
+  if (config.index === 0) {
+    const lifecycle = runLifecycle(deps, store);
+    if (lifecycle) opened.defer(() => lifecycle.stop());
+  }
   const configured = settings.rootCredentials;
   const generated = configured ? undefined : await loadOrGenerateCredentials(kv);
   const root = configured ?? generated?.credentials;
@@ -98,6 +104,23 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
     madeCredentials: generated?.isNew ? generated.credentials : undefined,
     close: () => resources.disposeAsync(),
   };
+}
+
+/** In worker 0, like the sweep. Should two run during a restart, they do no harm to one another. */
+function runLifecycle(
+  { settings, log, metrics }: OpenStoreDeps,
+  store: ObjectStore,
+): { stop(): Promise<void> } | undefined {
+  if (settings.lifecycleIntervalMs === 0) return undefined;
+  return startLifecycle({
+    store,
+    log,
+    now: Date.now,
+    dayMs: settings.lifecycleDayMs,
+    intervalMs: settings.lifecycleIntervalMs,
+    count: (kind) => metrics.countExpired(kind),
+    finished: ({ failures }) => metrics.countLifecycleScan({ endMs: Date.now(), failures }),
+  });
 }
 
 /**

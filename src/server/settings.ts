@@ -13,6 +13,7 @@ export type SettingType =
   | 'boolean'
   | 'integer'
   | 'bytes'
+  | 'duration'
   | 'list'
   | 'choice';
 
@@ -25,7 +26,7 @@ export type Setting = {
   readonly default: string;
   readonly help: string;
   readonly choices?: readonly string[];
-  /** Bounds of `integer` and `bytes`, inclusive. */
+  /** Bounds of `integer` and `bytes`, and of `duration` in milliseconds, inclusive. */
   readonly min?: number;
   readonly max?: number;
 };
@@ -254,6 +255,24 @@ export const settings: readonly Setting[] = [
     max: 3600,
     help: 'How long a worker that was replaced keeps idle connections, and how long a stop waits for requests under way.',
   },
+  {
+    name: 'COFFER_LIFECYCLE_INTERVAL',
+    group: 'Tuning',
+    type: 'duration',
+    default: '1h',
+    min: 0,
+    max: 7 * 86_400_000,
+    help: 'Pause between two runs of the lifecycle rules of buckets, like 30m or 6h. 0: they are never run.',
+  },
+  {
+    name: 'COFFER_LIFECYCLE_DAY',
+    group: 'Tuning',
+    type: 'integer',
+    default: '86400',
+    min: 1,
+    max: 86_400,
+    help: 'For tests only: seconds that lifecycle rules take for a day, so that objects expire sooner than their `x-amz-expiration` header says.',
+  },
 ];
 
 /** Settings as the server uses them. The KMS settings stay raw in `env`: their rules are `kms/config.ts`. */
@@ -279,6 +298,9 @@ export type ServerSettings = {
   readonly inlineMaxBytes: number | undefined;
   readonly restartTimeoutMs: number;
   readonly drainMs: number;
+  /** 0: never. */
+  readonly lifecycleIntervalMs: number;
+  readonly lifecycleDayMs: number;
 };
 
 export type RootCredentials = { readonly accessKey: string; readonly secretKey: string };
@@ -315,6 +337,8 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
     inlineMaxBytes: integer(env, 'COFFER_INLINE_MAX_BYTES'),
     restartTimeoutMs: (integer(env, 'COFFER_RESTART_TIMEOUT_SECONDS') ?? 30) * 1000,
     drainMs: (integer(env, 'COFFER_DRAIN_SECONDS') ?? 30) * 1000,
+    lifecycleIntervalMs: durationMs(env, 'COFFER_LIFECYCLE_INTERVAL'),
+    lifecycleDayMs: (integer(env, 'COFFER_LIFECYCLE_DAY') ?? 86_400) * 1000,
   };
 }
 
@@ -403,6 +427,38 @@ function integer(env: Readonly<Record<string, string>>, name: string): number | 
     );
   }
   return value;
+}
+
+/** Numbers with units (`1h30m`), or `0`. */
+function durationMs(env: Readonly<Record<string, string>>, name: string): number {
+  const text = settingText(env, name);
+  const setting = settings.find((each) => each.name === name);
+  const value = /^(?:\d{1,9}[smhd])+$/.test(text)
+    ? sumOfUnits(text)
+    : text === '0'
+      ? 0
+      : Number.NaN;
+  if (value >= (setting?.min ?? 0) && value <= (setting?.max ?? Number.MAX_SAFE_INTEGER)) {
+    return value;
+  }
+  throw new SettingsError(
+    'invalid-setting',
+    `${name} is '${text}': set it to a duration like 90s, 30m or 1h, 7d at most, or remove it`,
+  );
+}
+
+function sumOfUnits(text: string): number {
+  const unitMs: Readonly<Record<string, number>> = {
+    s: 1000,
+    m: 60_000,
+    h: 3_600_000,
+    d: 86_400_000,
+  };
+  const parts = text.matchAll(/(\d+)([smhd])/g);
+  return [...parts].reduce(
+    (sum, [, count, unit]) => sum + Number(count) * (unitMs[unit ?? ''] ?? 0),
+    0,
+  );
 }
 
 function parseList(text: string): string[] {

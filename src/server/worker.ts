@@ -179,7 +179,7 @@ class Worker {
       kms,
       kmsConfig: parseKmsConfig(settings.env),
       findSealingKey: () => findSealingKey(config, this.#access),
-      openStore: () => openStore({ config, access: this.#access, settings, kms, log }),
+      openStore: () => openStore({ config, access: this.#access, settings, kms, log, metrics }),
       onStandby: () => tell({ type: 'standby' }),
       onWaiting: (reason) => tell({ type: 'waiting', reason }),
     });

@@ -2,7 +2,7 @@
 // a rule, what is known of an object, and a time; whoever removes decides again within the commit. Times are
 // rounded up to the next midnight UTC, as S3 does: an object of 1 day lives at least one whole day.
 
-import type { LifecycleFilter, LifecycleRule, Tag } from './types.ts';
+import type { LifecycleFilter, LifecycleRule, ObjectAttributes, Tag } from './types.ts';
 
 /** The day of lifecycle rules, in milliseconds. Tests have shorter ones. */
 export const lifecycleDayMs = 86_400_000;
@@ -17,6 +17,20 @@ export type LifecycleSubject = {
   /** Read only when a rule asks for tags. */
   tags(): readonly Tag[];
 };
+
+/** What filters see of an object or a version. */
+export function subjectOf(
+  key: string,
+  of: { readonly sizeBytes: number; readonly attributes: ObjectAttributes },
+): LifecycleSubject {
+  const { tagging } = of.attributes;
+  return {
+    key,
+    sizeBytes: of.sizeBytes,
+    // Checked when it was stored.
+    tags: () => [...new URLSearchParams(tagging)].map(([name, value]) => ({ key: name, value })),
+  };
+}
 
 /** When the current version expires, and by which rule. */
 export type ObjectExpiration = { readonly dateMs: number; readonly ruleId: string };
@@ -64,6 +78,17 @@ export function noncurrentLimits(
     });
   }
   return limits;
+}
+
+/** Whether the limits let a version go that has been noncurrent since a time, and has so many newer ones. */
+export function isBeyond(
+  limits: readonly NoncurrentLimits[],
+  version: { readonly noncurrentSinceMs: number; readonly newerVersions: number },
+): boolean {
+  return limits.some(
+    ({ dueBeforeMs, newerVersions }) =>
+      version.noncurrentSinceMs <= dueBeforeMs && version.newerVersions >= newerVersions,
+  );
 }
 
 /**

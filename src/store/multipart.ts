@@ -17,6 +17,7 @@ import {
   dropStored,
   putsOfStored,
 } from './current.ts';
+import { assertUploadDue } from './due.ts';
 import { encryptionOf, hasSecretEtag } from './envelopes.ts';
 import {
   encodeName,
@@ -50,6 +51,7 @@ import {
 import { sealChecksum } from './sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import {
+  type ByRules,
   type ClientKey,
   type CreateUploadInput,
   type ListPartsPage,
@@ -281,12 +283,17 @@ export async function listParts(
   return { upload, parts, isTruncated: entries.length > query.limit };
 }
 
-export async function abortUpload(context: StoreContext, ref: UploadRef): Promise<void> {
+export async function abortUpload(
+  context: StoreContext,
+  ref: UploadRef,
+  byRules?: ByRules,
+): Promise<void> {
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    const { place, check } = await loadUpload(context, ref);
+    const { place, check, bucket, record } = await loadUpload(context, ref);
+    if (byRules) assertUploadDue(context, { bucket, key: ref.key, record }, byRules);
     const garbage = encodeGarbage({ kind: 'upload', ...place });
     const outcome = await context.kv.commit({
-      checks: [check],
+      checks: byRules ? [check, bucket.check] : [check],
       puts: [{ entryKey: garbageEntry(context.now()), value: garbage }],
       deletes: [check.entryKey],
     });

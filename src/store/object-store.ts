@@ -114,7 +114,7 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     listParts: (query) => guarded(() => listParts(context, query)),
     listUploads: (query) => guarded(() => listUploads(context, query)),
     completeUpload: (input) => guarded(() => completeUpload(context, input)),
-    abortUpload: (ref) => guarded(() => abortUpload(context, ref)),
+    abortUpload: (ref, byRules) => guarded(() => abortUpload(context, ref, byRules)),
     keyUsage: (masterKeyName) => guarded(() => keyUsage(context, masterKeyName)),
     totals: () => guarded(totals),
     assertKeyUsable: (masterKeyName) => guarded(() => assertKeyUsable(context, masterKeyName)),

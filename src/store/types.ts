@@ -419,6 +419,12 @@ export type DeleteConditions = {
   readonly ifSizeBytes?: number;
 };
 
+/** Says that something goes only if the bucket's lifecycle rules still let it go when it is committed. */
+export type ByRules = {
+  /** How long a day of the rules is. */
+  readonly dayMs: number;
+};
+
 export type DeleteObjectInput = DeleteConditions & {
   readonly bucket: string;
   readonly key: string;
@@ -431,6 +437,11 @@ export type DeleteObjectInput = DeleteConditions & {
   readonly owner?: string;
   /** The caller may delete what GOVERNANCE protects, and asks for it. */
   readonly bypassesGovernance?: boolean;
+  /**
+   * Decided on the rules and the object, or the version and its neighbours, as they are in the commit.
+   * `PreconditionFailed` when they do not let it go, or when it is not there.
+   */
+  readonly byRules?: ByRules;
 };
 
 export type DeleteOutcome = {
@@ -548,7 +559,8 @@ export interface ObjectStore {
   listUploads(query: ListUploadsQuery): Promise<ListUploadsPage>;
   /** Repeating a call that succeeded answers the same object again. */
   completeUpload(input: CompleteUploadInput): Promise<ObjectInfo>;
-  abortUpload(ref: UploadRef): Promise<void>;
+  /** With `byRules`, throws `PreconditionFailed` when the rules do not let the upload go. */
+  abortUpload(ref: UploadRef, byRules?: ByRules): Promise<void>;
 
   /** Objects and bytes that the master key protects. Throws nothing for an unknown key: zeros. */
   keyUsage(masterKeyName: string): Promise<KeyUsage>;

@@ -19,6 +19,7 @@ import {
   loadCurrent,
   type ObjectPlace,
 } from './current.ts';
+import { assertCurrentDue, checksOfDue } from './due.ts';
 import { markerEntry, versionsRange } from './keys.ts';
 import { assertDeletable, assertLockable, lockOfNew } from './lock-rules.ts';
 import type { KvCheck, KvPut } from './kv.ts';
@@ -156,6 +157,8 @@ export async function deleteVersioned(
   let outcome: DeleteOutcome = { isMarker: false };
   await changeName(context, place, async (now) => {
     outcome = { isMarker: false };
+    const { byRules } = input;
+    if (byRules && input.versionId === undefined) assertCurrentDue(context, place, now, byRules);
     if (versioningOf(now.bucket) === undefined) return planRemoval(context, place, now, input);
     const { versionId } = input;
     if (versionId === undefined) {
@@ -170,11 +173,14 @@ export async function deleteVersioned(
     const found = await findVersion(context, place, now, versionId);
     if (found === again) return again;
     outcome = { versionId, isMarker: found?.record.version?.isMarker === true };
+    const checks = byRules && (await checksOfDue(context, place, now, { found, ...byRules }));
     if (!found) return undefined;
     const bypassesGovernance = input.bypassesGovernance === true;
     assertDeletable(found.record, { nowMs: context.now(), bypassesGovernance });
     assertDeleteConditions(found.record, input);
-    return planVersionRemoval(context, place, now, found);
+    const commit = await planVersionRemoval(context, place, now, found);
+    commit.checks.push(...(checks ?? []));
+    return commit;
   });
   return outcome;
 }

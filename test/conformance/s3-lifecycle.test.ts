@@ -90,6 +90,16 @@ void describe('lifecycle configuration', () => {
         '501 NotImplemented',
       ],
       [
+        expiration('<Days>1</Days><ExpiredObjectAllVersions>true</ExpiredObjectAllVersions>'),
+        '501 NotImplemented',
+      ],
+      [
+        rule(
+          `${enabled}${everything}${oneDay}<DelMarkerExpiration><Days>1</Days></DelMarkerExpiration>`,
+        ),
+        '501 NotImplemented',
+      ],
+      [
         rule(
           `${enabled}<Filter>${tag}</Filter><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>`,
         ),
@@ -107,5 +117,114 @@ void describe('lifecycle configuration', () => {
     assert.match(await shown(), /<ID>kept<\/ID>/);
     const unprotected = { body: document(rule(`${enabled}${everything}${oneDay}`)) };
     assert.equal(await at.outcome('PUT', '/aging?lifecycle', unprotected), '400 InvalidRequest');
+  });
+});
+
+void describe('x-amz-expiration', () => {
+  let at: Harness;
+  before(async () => {
+    at = await startHarness();
+    for (const bucket of ['aging', 'ageless', 'versions']) await at.send('PUT', `/${bucket}`);
+    const versioning =
+      '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
+    await at.send('PUT', '/versions?versioning', { body: versioning });
+    const rules =
+      rule(`${enabled}<Filter><Prefix>logs/</Prefix></Filter>${oneDay}`, 'old "logs", ä') +
+      rule(
+        `${enabled}<Filter><Tag><Key>t</Key><Value>1</Value></Tag></Filter><Expiration><Date>2040-01-01T00:00:00Z</Date></Expiration>`,
+        'tags',
+      ) +
+      rule(
+        `${enabled}${everything}<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>`,
+        'older',
+      );
+    const body = document(rules);
+    const md5 = createHash('md5').update(body).digest('base64');
+    for (const bucket of ['aging', 'versions']) {
+      const options = { body, headers: { 'content-md5': md5 } };
+      assert.equal(await at.outcome('PUT', `/${bucket}?lifecycle`, options), '200');
+    }
+  });
+  after(() => at.close());
+
+  type Options = { headers?: Record<string, string>; body?: string };
+  const shown = async (method: string, target: string, options?: Options): Promise<unknown> => {
+    const answer = await at.send(method, target, options);
+    assert.ok(answer.status < 300, `${method} ${target}: ${answer.status}`);
+    return answer.headers['x-amz-expiration'];
+  };
+  /** The midnight a day after this one, whenever the object was made. */
+  const expected = (modified: unknown): string => {
+    const day = 86_400_000;
+    const date = new Date(Math.ceil((Date.parse(String(modified)) + day) / day) * day);
+    return `expiry-date="${date.toUTCString()}", rule-id="old%20%22logs%22%2C%20%C3%A4"`;
+  };
+
+  void test('writes and reads tell when the rule lets the object go', async () => {
+    const written = await shown('PUT', '/aging/logs/a', { body: 'a' });
+    const { headers } = await at.send('HEAD', '/aging/logs/a');
+    const text = expected(headers['last-modified']);
+    assert.equal(written, text);
+    assert.equal(headers['x-amz-expiration'], text);
+    assert.equal(await shown('GET', '/aging/logs/a'), text);
+    const ranged = { headers: { range: 'bytes=0-0' } };
+    assert.equal(await shown('GET', '/aging/logs/a', ranged), text);
+    const copied = { headers: { 'x-amz-copy-source': '/aging/logs/a' } };
+    const ofCopy = await shown('PUT', '/aging/logs/b', copied);
+    const copy = await at.send('HEAD', '/aging/logs/b');
+    assert.equal(ofCopy, expected(copy.headers['last-modified']));
+    assert.equal(await shown('PUT', '/aging/other', copied), undefined);
+  });
+
+  void test('an upload tells it when it is completed', async () => {
+    const { body } = await at.send('POST', '/aging/logs/m?uploads');
+    const uploadId = /<UploadId>([^<]*)</.exec(body.toString())?.[1] ?? '';
+    const part = { body: 'part' };
+    const { headers } = await at.send(
+      'PUT',
+      `/aging/logs/m?partNumber=1&uploadId=${uploadId}`,
+      part,
+    );
+    const completion = {
+      body: `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${String(headers['etag'])}</ETag></Part></CompleteMultipartUpload>`,
+    };
+    const told = await shown('POST', `/aging/logs/m?uploadId=${uploadId}`, completion);
+    const head = await at.send('HEAD', '/aging/logs/m');
+    assert.equal(told, expected(head.headers['last-modified']));
+  });
+
+  void test('a browser form tells it', async () => {
+    const acl = { headers: { 'x-amz-acl': 'public-read-write' } };
+    assert.equal(await at.outcome('PUT', '/aging?acl', acl), '200');
+    const form = new FormData();
+    form.append('key', 'logs/form');
+    form.append('file', new Blob(['form']));
+    const answer = await fetch(`http://${at.host}/aging`, { method: 'POST', body: form });
+    assert.equal(answer.status, 204);
+    const head = await at.send('HEAD', '/aging/logs/form');
+    assert.equal(answer.headers.get('x-amz-expiration'), expected(head.headers['last-modified']));
+  });
+
+  void test('tags decide, also when they change later', async () => {
+    const text = 'expiry-date="Sun, 01 Jan 2040 00:00:00 GMT", rule-id="tags"';
+    const tagged = { headers: { 'x-amz-tagging': 't=1' }, body: 'a' };
+    assert.equal(await shown('PUT', '/aging/tagged', tagged), text);
+    assert.equal(await shown('DELETE', '/aging/tagged?tagging'), undefined);
+    assert.equal(await shown('HEAD', '/aging/tagged'), undefined);
+  });
+
+  void test('only the current version expires by such a rule', async () => {
+    assert.ok(await shown('PUT', '/versions/logs/a', { body: 'a' }));
+    const { headers } = await at.send('PUT', '/versions/logs/a', { body: 'b' });
+    const versionId = String(headers['x-amz-version-id']);
+    assert.ok(headers['x-amz-expiration']);
+    assert.ok(await shown('HEAD', '/versions/logs/a'));
+    assert.equal(await shown('HEAD', `/versions/logs/a?versionId=${versionId}`), undefined);
+  });
+
+  void test('nothing is told where no rule applies', async () => {
+    assert.equal(await shown('PUT', '/aging/other', { body: 'a' }), undefined);
+    assert.equal(await shown('PUT', '/ageless/logs/a', { body: 'a' }), undefined);
+    assert.equal(await shown('HEAD', '/ageless/logs/a'), undefined);
   });
 });

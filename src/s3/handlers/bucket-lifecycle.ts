@@ -73,6 +73,9 @@ function parseRule(element: XmlElement): LifecycleRule {
       `${name} is not implemented: there is one storage class only. Use an expiration.`,
     );
   }
+  if (findChild(element, 'DelMarkerExpiration') !== undefined) {
+    throw new S3Error('NotImplemented', 'DelMarkerExpiration is not implemented.');
+  }
   const status = findChildText(element, 'Status');
   if (status !== 'Enabled' && status !== 'Disabled') throw new S3Error('MalformedXML');
   const actions = {
@@ -148,6 +151,12 @@ function parseTag(element: XmlElement): Tag {
 function parseExpiration(rule: XmlElement): Pick<LifecycleRule, 'expiration'> {
   const element = findChild(rule, 'Expiration');
   if (element === undefined) return {};
+  if (findChildText(element, 'ExpiredObjectAllVersions') === 'true') {
+    throw new S3Error(
+      'NotImplemented',
+      'ExpiredObjectAllVersions is not implemented. Add a NoncurrentVersionExpiration.',
+    );
+  }
   const days = findChildText(element, 'Days');
   const date = findChildText(element, 'Date');
   const marker = findChildText(element, 'ExpiredObjectDeleteMarker');

@@ -36,6 +36,7 @@ import {
 } from '../copy-source.ts';
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
+import { addExpiration } from '../expiration.ts';
 import { lockOfWrite } from '../object-lock.ts';
 import { copyResultXml } from '../results.ts';
 import { addVersionOfWrite } from '../versions.ts';
@@ -224,5 +225,6 @@ function copyReply(call: S3Call, info: ObjectInfo, source: OpenedObject): Reply 
   addVersionOfWrite(headers, info);
   addCopySourceVersion(headers, source);
   addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
+  addExpiration(headers, call, info);
   return xmlReply('CopyObjectResult', copyResultXml(info), headers);
 }

@@ -6,6 +6,7 @@ import { queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts'
 import { evaluateConditions } from '../conditions.ts';
 import { refuseEncryptionOfRead } from '../encryption.ts';
 import { S3Error } from '../errors.ts';
+import { addExpiration } from '../expiration.ts';
 import {
   addChecksumHeaders,
   hasResponseOverrides,
@@ -116,6 +117,10 @@ function describe(
   const { info } = object;
   const headers = objectHeaders(call, info);
   addVersionOfRead(headers, object);
+  // Of a version that was asked for by its id it is not known here whether it is the current one.
+  if (!object.isVersioned || queryOf(call, 'versionId') === undefined) {
+    addExpiration(headers, call, info);
+  }
   const { range, partNumber } = selection;
   if (call.headers['x-amz-checksum-mode']?.toUpperCase() === 'ENABLED') {
     addRequestedChecksum(headers, info, selection);

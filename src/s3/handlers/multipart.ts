@@ -44,6 +44,7 @@ import {
   refuseEncryptionOfPlainUpload,
 } from '../encryption.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
+import { addExpiration } from '../expiration.ts';
 import { lockOfWrite } from '../object-lock.ts';
 import { parseCopyRange, parsePartNumber } from '../ranges.ts';
 import { checksumXml, copyResultXml } from '../results.ts';
@@ -156,6 +157,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Reply> {
   const replyHeaders: ReplyHeaders = [];
   addVersionOfWrite(replyHeaders, info);
   addEncryptionHeaders(replyHeaders, info.encryption, { call, hasContext: false });
+  addExpiration(replyHeaders, call, info);
   const path = encodeURIComponent(target.key).replaceAll('%2F', '/');
   const inner =
     xmlElement('Location', `${call.origin}/${target.bucket}/${path}`) +

@@ -6,6 +6,7 @@ import { emptyReply, queryOf, type Reply, type ReplyHeaders, type S3Call } from 
 import { deleteConditions, hasDeleteConditions, writeConditions } from '../conditions.ts';
 import { addEncryptionHeaders, encryptionOfWrite } from '../encryption.ts';
 import { invalidArgument } from '../errors.ts';
+import { addExpiration } from '../expiration.ts';
 import { addChecksumHeaders } from '../object-headers.ts';
 import { bypassesGovernance, lockOfWrite } from '../object-lock.ts';
 import { addVersionOfWrite, targetVersion } from '../versions.ts';
@@ -47,6 +48,7 @@ export function writtenHeaders(call: S3Call, info: ObjectInfo): ReplyHeaders {
   addVersionOfWrite(headers, info);
   addChecksumHeaders(headers, info.checksum);
   addEncryptionHeaders(headers, info.encryption, { call, hasContext: true });
+  addExpiration(headers, call, info);
   return headers;
 }
 
