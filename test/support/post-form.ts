@@ -6,15 +6,21 @@ import { formatAmzDate } from '../../src/sigv4/time.ts';
 
 export type FormFields = readonly (readonly [name: string, value: string])[];
 
-/** The fields of a form that may upload to any name of the bucket, with those other fields. */
+/** The fields of a form with a signed policy that allows other values of the same fields, or exactly these. */
 export function signedForm(
   bucket: string,
   fields: FormFields,
   credentials: { readonly accessKey: string; readonly secretKey: string },
+  allows: 'any value' | 'exact' = 'any value',
 ): FormFields {
   const timestamp = formatAmzDate(Date.now());
   const scope = { date: timestamp.slice(0, 8), region: 'us-east-1', service: 's3' };
-  const conditions = [{ bucket }, ...fields.map(([name]) => ['starts-with', `$${name}`, ''])];
+  const conditions = [
+    { bucket },
+    ...fields.map(([name, value]) =>
+      allows === 'exact' ? ['eq', `$${name}`, value] : ['starts-with', `$${name}`, ''],
+    ),
+  ];
   const document = { expiration: new Date(Date.now() + 60_000).toISOString(), conditions };
   const policy = Buffer.from(JSON.stringify(document)).toString('base64');
   const key = deriveSigningKey(credentials.secretKey, scope);
