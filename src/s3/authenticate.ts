@@ -90,6 +90,7 @@ export async function authenticate(
   deps: AuthDeps,
   options: AuthOptions = {},
 ): Promise<Authentication> {
+  refuseRepeated(request.rawHeaders);
   const authorization = request.headers['authorization'];
   const { path, query } = splitSignedTarget(request.rawTarget);
   const parameters = parseCanonicalQuery(query);
@@ -186,6 +187,9 @@ async function verifyV2Query(verification: Verification): Promise<Authentication
   const { request, deps, options, parameters } = verification;
   const claim = parsePresignedV2(parameters);
   if (deps.now() > claim.expiresMs) throw hasExpired(claim.expiresMs, deps.now());
+  // V2 signs every x-amz-* header, and none of another kind that means anything here.
+  const uncovered = Object.keys(request.headers).filter((name) => name.startsWith('x-minio-'));
+  if (uncovered.length > 0) throw notSigned(uncovered);
   const credentials = await findCredentials(deps, claim);
   const { headers, hoisted } = mergeHoisted(request.headers, parameters, isHeaderInV2Query);
   if (headers['x-amz-security-token'] !== undefined) throw invalidToken();
@@ -356,12 +360,30 @@ function checkSignedHeaders(
     if (!alwaysSigned.test(name) || signedHeaders.includes(name)) continue;
     if (!tolerated.has(name)) missing.push(name);
   }
-  if (missing.length === 0) return;
-  throw new AuthError(
+  if (missing.length > 0) throw notSigned(missing);
+}
+
+function notSigned(names: readonly string[]): AuthError {
+  return new AuthError(
     'AccessDenied',
     'There were headers present in the request which were not signed',
-    { details: { HeadersNotSigned: missing.join(', ') } },
+    { details: { HeadersNotSigned: names.join(', ') } },
   );
+}
+
+/** `node:http` keeps the first of these and drops the others; whoever forwarded the request may have looked at those. */
+function refuseRepeated(rawHeaders: readonly string[] = []): void {
+  let hosts = 0;
+  let authorizations = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const { length } = rawHeaders[at] as string; // `at` is below the length
+    if (length !== 4 && length !== 13) continue;
+    const name = (rawHeaders[at] as string).toLowerCase();
+    if (name === 'host') hosts += 1;
+    if (name === 'authorization') authorizations += 1;
+  }
+  if (authorizations > 1) throw twoMechanisms();
+  if (hosts > 1) throw new AuthError('InvalidRequest', 'The Host header must be given once.');
 }
 
 /** Query parameters that belong to the signature itself. */

@@ -11,27 +11,34 @@ export type ModelVersion = {
   tagging: string;
 };
 
-export class VersionModel {
+export class VersionModel<
+  Version extends Pick<ModelVersion, 'id' | 'isMarker' | 'tagging'> = ModelVersion,
+> {
   versioning: Versioning | undefined;
   /** Newest first. */
-  readonly #names = new Map<string, ModelVersion[]>();
+  readonly #names = new Map<string, readonly Version[]>();
 
   /** What `name` holds, newest first. */
-  versions(name: string): readonly ModelVersion[] {
+  versions(name: string): readonly Version[] {
     return this.#names.get(name) ?? [];
   }
 
-  current(name: string): ModelVersion | undefined {
+  /** All names that hold anything, unsorted. */
+  names(): readonly string[] {
+    return [...this.#names.keys()];
+  }
+
+  current(name: string): Version | undefined {
     const [head] = this.versions(name);
     return head?.isMarker ? undefined : head;
   }
 
-  find(name: string, id: string): ModelVersion | undefined {
+  find(name: string, id: string): Version | undefined {
     return this.versions(name).find((version) => version.id === id);
   }
 
   /** A write, or the marker of a deletion, which the store gave this id. */
-  add(name: string, version: ModelVersion): void {
+  add(name: string, version: Version): void {
     const kept = this.versioning === 'Enabled' ? this.versions(name) : this.#without(name, 'null');
     this.#set(name, [version, ...kept]);
   }
@@ -54,11 +61,11 @@ export class VersionModel {
     );
   }
 
-  #without(name: string, id: string): ModelVersion[] {
+  #without(name: string, id: string): Version[] {
     return this.versions(name).filter((version) => version.id !== id);
   }
 
-  #set(name: string, versions: ModelVersion[]): void {
+  #set(name: string, versions: Version[]): void {
     if (versions.length === 0) this.#names.delete(name);
     else this.#names.set(name, versions);
   }

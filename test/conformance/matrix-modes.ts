@@ -1,0 +1,144 @@
+// The encryption modes of the matrix. A mode is a row: what a write sends, what a read must send, what the
+// bucket's configuration says, and what answers must show. Extend the table, and every test of the matrix has it.
+
+import { randomBytes } from 'node:crypto';
+import {
+  copySourceHeaders,
+  customerHeaders,
+  kmsHeaders,
+  sseS3Headers,
+} from '../support/sse-headers.ts';
+import { masterKeyName, otherKeyName } from './s3-harness.ts';
+
+type Headers = Readonly<Record<string, string>>;
+
+export type Mode = {
+  readonly name: string;
+  /** The inside of the bucket's ApplyServerSideEncryptionByDefault, when the mode is a default. */
+  readonly bucketDefault?: string;
+  readonly bucketKeyDefault?: boolean;
+  /** What a write sends to ask for it. */
+  readonly write: Headers;
+  /** What every part of an upload and every read must send. */
+  readonly read: Headers;
+  /** What a copy from such an object must send. */
+  readonly source: Headers;
+  /** The encryption headers of answers, without their common start (and the context, which listings lack). */
+  readonly shown: Headers;
+  /** ETags of single writes are the MD5 of the plaintext. */
+  readonly hasMd5Etags: boolean;
+};
+
+/** The only key of clients in the matrix, so that a search for it finds any trace. */
+export const clientKey = randomBytes(32);
+export const wrongKey = randomBytes(32);
+
+const none: Headers = {};
+const customer = customerHeaders(clientKey);
+const sse = 'x-amz-server-side-encryption';
+const kms = (keyId: string): Headers => ({ method: 'aws:kms', 'aws-kms-key-id': keyId });
+const context = { purpose: 'matrix' };
+
+/** Modes that each request asks for. */
+export const requestedModes: readonly Mode[] = [
+  { name: 'plain', write: none, read: none, source: none, shown: none, hasMd5Etags: true },
+  {
+    name: 'SSE-S3',
+    write: sseS3Headers,
+    read: none,
+    source: none,
+    shown: { method: 'AES256' },
+    hasMd5Etags: true,
+  },
+  {
+    name: 'SSE-KMS, default key',
+    write: kmsHeaders(),
+    read: none,
+    source: none,
+    shown: kms(masterKeyName),
+    hasMd5Etags: false,
+  },
+  {
+    name: 'SSE-KMS, named key',
+    write: kmsHeaders(otherKeyName, context),
+    read: none,
+    source: none,
+    shown: {
+      ...kms(otherKeyName),
+      context: Buffer.from(JSON.stringify(context)).toString('base64'),
+    },
+    hasMd5Etags: false,
+  },
+  {
+    name: 'SSE-C',
+    write: customer,
+    read: customer,
+    source: copySourceHeaders(clientKey),
+    shown: {
+      'customer-algorithm': 'AES256',
+      'customer-key-md5': customer[`${sse}-customer-key-md5`] ?? '',
+    },
+    hasMd5Etags: false,
+  },
+];
+
+const algorithm = (name: string, keyId = ''): string =>
+  `<SSEAlgorithm>${name}</SSEAlgorithm>${keyId === '' ? '' : `<KMSMasterKeyID>${keyId}</KMSMasterKeyID>`}`;
+
+/** Modes that a bucket gives to what asks for nothing. */
+export const defaultModes: readonly Mode[] = [
+  {
+    name: 'bucket default SSE-S3',
+    bucketDefault: algorithm('AES256'),
+    write: none,
+    read: none,
+    source: none,
+    shown: { method: 'AES256' },
+    hasMd5Etags: true,
+  },
+  {
+    name: 'bucket default SSE-KMS, default key',
+    bucketDefault: algorithm('aws:kms'),
+    write: none,
+    read: none,
+    source: none,
+    shown: kms(masterKeyName),
+    hasMd5Etags: false,
+  },
+  {
+    name: 'bucket default SSE-KMS, named key',
+    bucketDefault: algorithm('aws:kms', otherKeyName),
+    write: none,
+    read: none,
+    source: none,
+    shown: kms(otherKeyName),
+    hasMd5Etags: false,
+  },
+];
+
+/** A bucket default that each request overrides. */
+const overriding: readonly Mode[] = requestedModes
+  .filter(({ name }) => name === 'SSE-S3' || name === 'SSE-C')
+  .map((mode) => ({
+    ...mode,
+    name: `${mode.name} over a bucket default SSE-KMS`,
+    bucketDefault: algorithm('aws:kms', otherKeyName),
+  }));
+
+export const modes: readonly Mode[] = [...requestedModes, ...defaultModes, ...overriding];
+
+/** What a write that asks for `mode` gets in the bucket that `bucketMode` is about. */
+export function settledMode(mode: Mode, bucketMode: Mode): Mode {
+  if (mode.name !== 'plain' || bucketMode.bucketDefault === undefined) return mode;
+  const given = defaultModes.find(
+    (other) => defaultDocument(other) === defaultDocument(bucketMode),
+  );
+  return given ?? mode;
+}
+
+/** The configuration that makes a mode the bucket's default. */
+export function defaultDocument(mode: Mode): string {
+  const bucketKey =
+    mode.bucketKeyDefault === true ? '<BucketKeyEnabled>true</BucketKeyEnabled>' : '';
+  return `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>${mode.bucketDefault}</ApplyServerSideEncryptionByDefault>${bucketKey}</Rule></ServerSideEncryptionConfiguration>`;
+}
