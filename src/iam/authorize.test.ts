@@ -40,7 +40,7 @@ function decide(
     action,
     bucket: 'b',
     ...(isOfBucket ? {} : { key: 'k' }),
-    resource: { bucketOwner, ...resource },
+    resource: { bucketOwner, grantsOwners: true, ...resource },
     ...more,
   });
 }
@@ -85,6 +85,18 @@ void test('the owner of a bucket may do everything in it that nothing denies', (
   const bound = user('bob', policy('identity', { Effect: 'Deny', Action: 's3:Put*' }));
   assert.equal(decide(bound, 's3:PutObject'), 'deny');
   assert.equal(authorize({ identity: owner, action: 's3:CreateBucket', bucket: 'n' }), 'deny');
+});
+
+void test('owning allows nothing by itself where it does not count', () => {
+  const owner = user('bob');
+  const resource = { grantsOwners: false, object: { owner: 'b'.repeat(64) } };
+  for (const action of ['s3:DeleteBucket', 's3:GetObject', 's3:PutObject', 's3:PutObjectAcl']) {
+    assert.equal(decide(owner, action, resource), 'deny', action);
+  }
+  assert.equal(decide(owner, 's3:GetObject', { ...resource, bucketPolicy: readAll }), 'allow');
+  const reader = user('bob', policy('identity', { Action: 's3:GetObject' }));
+  assert.equal(decide(reader, 's3:GetObject', resource), 'allow');
+  assert.equal(decide(reader, 's3:PutObject', resource), 'deny');
 });
 
 void test('the owner of an object may read it and set its access list, not delete it', () => {

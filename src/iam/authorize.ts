@@ -2,8 +2,8 @@
 // depends on is looked up before and handed in. Anything that is not allowed is denied, and an explicit Deny
 // decides over everything that allows, for root too.
 //
-// What can allow, in this order: being root; a policy of the user; owning the bucket; the bucket's policy; the
-// access lists of bucket and object. The public access block takes the last two away.
+// What can allow, in this order: being root; a policy of the user; owning the bucket, where owning counts; the
+// bucket's policy; the access lists of bucket and object. The public access block takes the last two away.
 
 import {
   bucketAclAllows,
@@ -29,6 +29,11 @@ export type PublicAccessBlock = {
 /** What was looked up of the bucket and the object that a request names. */
 export type ResourceState = {
   readonly bucketOwner: string;
+  /**
+   * Users may do everything with what they own, as accounts of AWS do. Otherwise taking a policy from a user takes
+   * its rights away, whatever it made before.
+   */
+  readonly grantsOwners: boolean;
   readonly bucketPolicy?: Policy | undefined;
   /** Absent: `private`. */
   readonly bucketAcl?: CannedAcl | undefined;
@@ -78,9 +83,13 @@ export function authorize(request: AccessRequest): Decision {
   if (byBucket === 'deny') return 'deny';
   if (isRoot || byUser === 'allow') return 'allow';
   if (resource === undefined) return 'deny';
-  if (identity.kind === 'user' && identity.ownerId === resource.bucketOwner) return 'allow';
+  if (owns(request, resource, resource.bucketOwner)) return 'allow';
   if (byBucket === 'allow' && !isRestricted(resource)) return 'allow';
   return aclsAllow(request, resource) ? 'allow' : 'deny';
+}
+
+function owns({ identity }: AccessRequest, resource: ResourceState, owner: string): boolean {
+  return resource.grantsOwners && identity.kind === 'user' && identity.ownerId === owner;
 }
 
 /** The caller as bucket policies name callers. */
@@ -117,6 +126,6 @@ function aclsAllow(request: AccessRequest, resource: ResourceState): boolean {
   if (bucketAclAllows(inForce(resource.bucketAcl), question)) return true;
   const { object } = resource;
   if (object === undefined) return false;
-  if (isSigned && object.owner === identity.ownerId && objectOwnerMay(action)) return true;
+  if (owns(request, resource, object.owner) && objectOwnerMay(action)) return true;
   return objectAclAllows(inForce(object.acl), action, isSigned);
 }

@@ -29,6 +29,8 @@ import { findQuery } from './target.ts';
 export type AccessParts = RequestFacts & {
   readonly store: ObjectStore;
   readonly policies: PolicyCache;
+  /** Users may do everything with what they own. */
+  readonly grantsOwners: boolean;
   /** The body of a configuration call. It may be asked for again later. */
   readDocument(options: DocumentOptions): Promise<Uint8Array>;
 };
@@ -176,6 +178,7 @@ export class RequestAccess {
     const { policy, acl, publicAccessBlock } = settings;
     return {
       bucketOwner: owner,
+      grantsOwners: this.#parts.grantsOwners,
       bucketPolicy: policy === undefined ? undefined : this.#parts.policies.get(name, policy),
       bucketAcl: acl === undefined ? undefined : findCannedAcl(acl),
       publicAccessBlock,

@@ -19,6 +19,8 @@ export type S3Environment = {
   describeOwner(ownerId: string): Owner | Promise<Owner>;
   /** Writes without any SSE header are encrypted even where the bucket has no default. */
   readonly autoEncryption: boolean;
+  /** Users may do everything with what they own, whatever their policies allow. */
+  readonly grantsOwners: boolean;
 };
 
 export type DocumentOptions = {

@@ -55,6 +55,8 @@ export type S3HandlerDeps = {
   /** Finds the names of owners. Default: root's only. */
   readonly describeOwner?: S3Environment['describeOwner'];
   readonly autoEncryption?: boolean;
+  /** Users may do everything with what they own. Default: only what policies and access lists allow. */
+  readonly grantsOwners?: boolean;
   /** Where a request came from. Default: the other end of its connection. */
   readonly addressOf?: (request: IncomingMessage) => string | undefined;
   /** Takes keys of SSE-C over plain HTTP too. */
@@ -117,6 +119,7 @@ class S3Listener {
       region: deps.region === '' ? 'us-east-1' : deps.region,
       describeOwner: deps.describeOwner ?? describeRoot,
       autoEncryption: deps.autoEncryption ?? false,
+      grantsOwners: deps.grantsOwners ?? false,
     };
     this.#stallMs = deps.limits?.stallMs ?? defaultLimits.stallMs;
   }

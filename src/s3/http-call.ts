@@ -69,6 +69,7 @@ export class HttpCall implements S3Call {
       nowMs: Date.now(),
       store: parts.store,
       policies: parts.policies,
+      grantsOwners: parts.environment.grantsOwners,
       readDocument: (options) => this.readDocument(options),
     });
   }

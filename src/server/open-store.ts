@@ -202,6 +202,7 @@ export function createS3Edge(deps: S3EdgeDeps): RequestHandler {
     domains: settings.domains,
     describeOwner: (ownerId) => opened.credentials.describeOwner(ownerId),
     autoEncryption: settings.isAutoEncryption,
+    grantsOwners: settings.grantsOwners,
     addressOf: (request) => clientAddressOf(forwardKey, request),
     allowsKeysInClear: settings.allowsKeysInClear,
     log,

@@ -11,12 +11,8 @@ import { parseKmsConfig } from '../kms/config.ts';
 import { DirectoryLockError, lockDirectory } from './directory-lock.ts';
 import { readEnvironment } from './env-file.ts';
 import { createLog } from './log.ts';
-import {
-  findUnknownSettings,
-  formatSettingsHelp,
-  parseSettings,
-  SettingsError,
-} from './settings.ts';
+import { findUnknownSettings, parseSettings, SettingsError } from './settings.ts';
+import { formatSettingsHelp } from './settings-page.ts';
 import { type LoadedSettings, Supervisor, SupervisorError } from './supervisor.ts';
 import { readTlsFiles } from './tls.ts';
 import { readVersion } from './version.ts';

@@ -3,14 +3,8 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { parseKmsBoolean } from '../kms/config.ts';
-import {
-  findUnknownSettings,
-  formatSettingsHelp,
-  formatSettingsPage,
-  parseSettings,
-  SettingsError,
-  settings,
-} from './settings.ts';
+import { findUnknownSettings, parseSettings, SettingsError, settings } from './settings.ts';
+import { formatSettingsHelp, formatSettingsPage } from './settings-page.ts';
 
 void test('the settings page is what the table says', () => {
   const file = new URL('../../docs/settings.md', import.meta.url);

@@ -1,5 +1,5 @@
 // Every setting of the store, declared once: name, type, default, one line of help, and whether the
-// value is a secret. `coffer server --help` and `docs/settings.md` are generated from this table, and a
+// value is a secret. `coffer server --help` and `docs/settings.md` are generated from this table (`settings-page.ts`), and a
 // test compares them. Names that the documents of MinIO use keep their name and their rules; what those
 // systems did not have is `COFFER_…`.
 
@@ -176,6 +176,13 @@ export const settings: readonly Setting[] = [
     help: 'HOST:PORT to listen on; --address wins. Read at start only.',
   },
   {
+    name: 'COFFER_OWNER_RIGHTS',
+    group: 'Service',
+    type: 'boolean',
+    default: 'off',
+    help: 'Users may do everything with the buckets and objects that they made, as accounts of AWS may, unless a policy denies it. Off: they may do what their policies, bucket policies and access lists allow, so that detaching a policy takes its rights away.',
+  },
+  {
     name: 'MINIO_REGION',
     group: 'Service',
     type: 'text',
@@ -283,6 +290,8 @@ export type ServerSettings = {
   readonly isAutoEncryption: boolean;
   /** Keys of SSE-C are taken over plain HTTP too. */
   readonly allowsKeysInClear: boolean;
+  /** Users may do everything with what they own. */
+  readonly grantsOwners: boolean;
   /** New buckets take no keys of clients. */
   readonly blocksSseC: boolean;
   /** Master key of the outer layer of DSSE-KMS; empty for that of the inner one. */
@@ -329,6 +338,7 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
     bucketKeyMs: (integer(env, 'COFFER_BUCKET_KEY_SECONDS') ?? 300) * 1000,
     blocksSseC: parseKmsBoolean(text('COFFER_BLOCK_SSE_C')),
     allowsKeysInClear: parseKmsBoolean(text('COFFER_SSE_C_OVER_HTTP')),
+    grantsOwners: parseKmsBoolean(text('COFFER_OWNER_RIGHTS')),
     region: text('MINIO_SITE_REGION') || text('MINIO_REGION') || text('MINIO_REGION_NAME'),
     domains: parseList(text('MINIO_DOMAIN')),
     metricsAccess: text('MINIO_PROMETHEUS_AUTH_TYPE') === 'public' ? 'public' : 'jwt',
@@ -350,54 +360,12 @@ export function findUnknownSettings(env: Readonly<Record<string, string>>): stri
     .sort();
 }
 
-/** The settings part of `coffer server --help`. */
-export function formatSettingsHelp(): string {
-  const lines: string[] = [];
-  for (const group of groups()) {
-    lines.push('', `${group}:`);
-    for (const setting of settings.filter((each) => each.group === group)) {
-      lines.push(`  ${setting.name}${setting.default === '' ? '' : ` (${setting.default})`}`);
-      lines.push(`      ${setting.help}`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
-}
-
-/** The reference page `docs/settings.md`. A test compares the file with this text. */
-export function formatSettingsPage(): string {
-  const lines = [
-    '# Settings of the store',
-    '',
-    'Settings are environment variables, or lines of the file that `--env-file` or `MINIO_CONFIG_ENV_FILE` names.',
-    'In the file, lines are `NAME=value` or `export NAME=value`; values may stand in quotes; lines that start',
-    'with `#` are comments. The file is read at start and again at every restart (`mc admin service restart`, `SIGHUP`),',
-    'and **its values win** over the environment. Booleans are true for `1`, `t`, `true`, `on`, `enabled`, and false otherwise.',
-    '',
-    'This page is generated from the table in `src/server/settings.ts`.',
-  ];
-  for (const group of groups()) {
-    lines.push('', `## ${group}`, '', '| name | type | default | meaning |', '|---|---|---|---|');
-    for (const setting of settings.filter((each) => each.group === group)) {
-      const type = setting.choices
-        ? setting.choices.map((c) => `\`${c}\``).join(', ')
-        : setting.type;
-      const fallback = setting.default === '' ? '–' : `\`${setting.default}\``;
-      lines.push(`| \`${setting.name}\` | ${type} | ${fallback} | ${setting.help} |`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
-}
-
 /** The values of all secret settings that are set, so that tests and filters can look for them. */
 export function listSecretValues(env: Readonly<Record<string, string>>): string[] {
   return settings
     .filter((setting) => setting.type === 'secret')
     .map((setting) => env[setting.name] ?? '')
     .filter((value) => value !== '');
-}
-
-function groups(): Setting['group'][] {
-  return [...new Set(settings.map((setting) => setting.group))];
 }
 
 function settingText(env: Readonly<Record<string, string>>, name: string): string {

@@ -86,6 +86,8 @@ export type HarnessOptions = {
   readonly withoutKms?: boolean;
   /** Refuses keys of SSE-C over its plain HTTP, as servers do by default. */
   readonly refusesKeysInClear?: boolean;
+  /** Users may do everything with what they own. Default here: true. */
+  readonly grantsOwners?: boolean;
   /** New buckets block keys of clients. */
   readonly blocksSseC?: boolean;
   /** Master key of the outer layer of DSSE-KMS. */
@@ -129,6 +131,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     region: 'us-east-1',
     domains: options.domains ?? [],
     allowsKeysInClear: options.refusesKeysInClear !== true,
+    grantsOwners: options.grantsOwners !== false,
     auth: { credentials, signingKeys: new SigningKeyCache(), region: 'us-east-1', now: Date.now },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });

@@ -97,7 +97,7 @@ export function sortMembers(value: Json): Json {
 }
 
 function accessOf(open: readonly Open[], resource: string): Access {
-  const [whole = '', prefix = ''] = split(resource);
+  const [whole, prefix] = split(resource);
   const onBucket = actionsOn(open, whole);
   const onObjects = actionsOn(open, resource);
   if (!onBucket.has(locate)) return 'none';
