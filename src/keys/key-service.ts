@@ -137,10 +137,7 @@ export class KeyService {
     return infoOf(name, key);
   }
 
-  /**
-   * Names that start with `prefix`, after `after`, sorted, with those in each state. States may be a minute
-   * old; `describe` tells the exact one.
-   */
+  /** Names that start with `prefix`, after `after`, sorted, with those in each state, as of a minute ago or less. */
   list(query: { readonly prefix: string; readonly after?: string }): Promise<KeyListing> {
     return this.#lister.list(query);
   }
@@ -167,6 +164,11 @@ export class KeyService {
       plaintext.fill(0);
       throw error;
     }
+  }
+
+  /** Throws as every use of a key that cannot be used would. */
+  async assertUsable(name: string): Promise<void> {
+    await this.#usable(name);
   }
 
   async encrypt(name: string, plaintext: Uint8Array, context: Uint8Array): Promise<Buffer> {

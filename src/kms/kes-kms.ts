@@ -2,10 +2,11 @@
 // failover are the client's, sharing of requests is the batcher's.
 
 import { encodeContext } from '../sse/context.ts';
-import type { DataKey, Kms, KmsContext, KmsEndpointState, KmsKeyInfo } from '../sse/kms.ts';
+import type { DataKey, Kms, KmsContext, KmsEndpointState, KmsKeyInfo, KmsUse } from '../sse/kms.ts';
 import type { KmsStatus } from '../sse/kms.ts';
 import { KmsError } from '../sse/kms.ts';
-import type { KesBatchCall, KesBatchResult } from '../wire/kes.ts';
+import type { KesBatchCall, KesBatchResult, KesUseResult } from '../wire/kes.ts';
+import { kesBatchCallsMax } from '../wire/kes.ts';
 import { type KesClient, kesKeyStateOf } from '../wire/kes-client.ts';
 import { KesClientError, kesAnswerError } from '../wire/kes-error.ts';
 import type { KesBatcherLimits } from './kes-batcher.ts';
@@ -58,6 +59,20 @@ class KesKms implements Kms {
       context: encoded(context),
     });
     return dataKeyOf(result.plaintext, keyName);
+  }
+
+  /** In batches as large as the service takes. A service that knows no uses has nothing against them. */
+  async noteUses(uses: readonly KmsUse[]): Promise<(KmsError | undefined)[]> {
+    const outcomes: (KmsError | undefined)[] = [];
+    for (let at = 0; at < uses.length; at += kesBatchCallsMax) {
+      const group = uses.slice(at, at + kesBatchCallsMax);
+      const calls = group.map(
+        ({ keyName: name, context }) => ({ op: 'use', name, context: encoded(context) }) as const,
+      );
+      const results = await this.#try(() => this.#client.noteUses(calls));
+      outcomes.push(...group.map(({ keyName }, index) => refusalOf(results?.[index], keyName)));
+    }
+    return outcomes;
   }
 
   async createKey(keyName: string): Promise<void> {
@@ -125,6 +140,15 @@ class KesKms implements Kms {
 
 function isSuccess(result: KesBatchResult): result is Extract<KesBatchResult, { status: 200 }> {
   return result.status === 200;
+}
+
+const unknownCall = 400;
+
+function refusalOf(result: KesUseResult | undefined, keyName: string): KmsError | undefined {
+  if (result === undefined || result.status === 200 || result.status === unknownCall) {
+    return undefined;
+  }
+  return toKmsError(kesAnswerError(result.status, result.message ?? ''), keyName);
 }
 
 function encoded(context: KmsContext): string {

@@ -7,7 +7,14 @@ import type { Kms } from '../sse/kms.ts';
 import { KmsError } from '../sse/kms.ts';
 
 /** The methods of `Kms` that reach the key service. */
-export type KmsOperation = 'generate' | 'decrypt' | 'create' | 'list' | 'describe' | 'status';
+export type KmsOperation =
+  | 'generate'
+  | 'decrypt'
+  | 'use'
+  | 'create'
+  | 'list'
+  | 'describe'
+  | 'status';
 /** `error`: refused. `failure`: not reachable, or the service failed. */
 export type KmsOutcome = 'success' | 'error' | 'failure';
 
@@ -28,6 +35,7 @@ export function createKmsCalls(): KmsCalls {
     byOperation: {
       generate: none(),
       decrypt: none(),
+      use: none(),
       create: none(),
       list: none(),
       describe: none(),
@@ -60,8 +68,10 @@ export function meterKms(
       throw error;
     }
   };
+  const { noteUses } = kms;
   return {
     defaultKeyName: kms.defaultKeyName,
+    ...(noteUses && { noteUses: (uses) => meter('use', () => noteUses.call(kms, uses)) }),
     generateKey: (name, context) => meter('generate', () => kms.generateKey(name, context)),
     decrypt: (name, sealed, context) => meter('decrypt', () => kms.decrypt(name, sealed, context)),
     createKey: (name) => meter('create', () => kms.createKey(name)),

@@ -74,8 +74,10 @@ function withClose(
   kms: Kms,
   own: { readonly close: () => Promise<void>; readonly reload: () => Promise<void> },
 ): OpenedKms {
+  const { noteUses } = kms;
   return {
     defaultKeyName: kms.defaultKeyName,
+    ...(noteUses && { noteUses: (uses) => noteUses.call(kms, uses) }),
     generateKey: (keyName, context) => kms.generateKey(keyName, context),
     decrypt: (keyName, ciphertext, context) => kms.decrypt(keyName, ciphertext, context),
     createKey: (keyName) => kms.createKey(keyName),

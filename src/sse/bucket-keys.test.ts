@@ -46,76 +46,83 @@ void describe('bucket keys', () => {
       kms.calls.map(({ call }) => call),
       ['generate', 'decrypt'],
     );
-    keys.close();
-    others.close();
+    await keys.close();
+    await others.close();
   });
 
   void it('are one for each master key, bucket and context', async () => {
     const { kms, keys } = setUp();
-    await keys.forWrite('b', { keyName: 'k' });
-    await keys.forWrite('b', { keyName: 'other' });
-    await keys.forWrite('c', { keyName: 'k' });
-    await keys.forWrite('b', { keyName: 'k', context: { a: '1' } });
-    await keys.forWrite('b', { keyName: 'k', context: { a: '2' } });
-    await keys.forWrite('b', { keyName: 'k', context: { a: '1' } });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'other' });
+    await keys.forWrite({ bucket: 'c', key: 'x' }, { keyName: 'k' });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k', context: { a: '1' } });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k', context: { a: '2' } });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k', context: { a: '1' } });
     assert.equal(kms.calls.length, 5);
-    keys.close();
+    await keys.close();
   });
 
   void it('end with their time and with their uses', async () => {
     const { kms, keys, clock } = setUp({ maxUses: 3 });
-    const first = await keys.forWrite('b', { keyName: 'k' });
+    const first = await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     clock.nowMs += 299_999;
-    assert.deepEqual(await keys.forWrite('b', { keyName: 'k' }), first);
+    assert.deepEqual(await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' }), first);
     clock.nowMs += 1;
-    const second = await keys.forWrite('b', { keyName: 'k' });
+    const second = await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     assert.notDeepEqual(second, first);
-    await keys.forWrite('b', { keyName: 'k' });
-    await keys.forWrite('b', { keyName: 'k' });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     assert.equal(kms.calls.length, 2);
-    assert.notDeepEqual(await keys.forWrite('b', { keyName: 'k' }), second);
+    assert.notDeepEqual(await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' }), second);
     assert.equal(kms.calls.length, 3);
     // A clock that was set back does not make a key young again.
     clock.nowMs -= 3_600_000;
-    await keys.forWrite('b', { keyName: 'k' });
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     assert.equal(kms.calls.length, 4);
-    keys.close();
+    await keys.close();
   });
 
   void it('never live longer than five minutes, and for one use when told so', async () => {
     const long = setUp({ maxAgeMs: 3_600_000 });
-    await long.keys.forWrite('b', { keyName: 'k' });
+    await long.keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     long.clock.nowMs += 300_000;
-    await long.keys.forWrite('b', { keyName: 'k' });
+    await long.keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
     assert.equal(long.kms.calls.length, 2);
-    long.keys.close();
+    await long.keys.close();
     const none = setUp({ maxAgeMs: 0 });
-    const made = await Promise.all([1, 2, 3].map(() => none.keys.forWrite('b', { keyName: 'k' })));
+    const made = await Promise.all(
+      [1, 2, 3].map(() => none.keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' })),
+    );
     assert.equal(new Set(made.map(({ plaintext }) => plaintext.toString('hex'))).size, 3);
     assert.ok(!made.some(isZero));
-    none.keys.close();
+    await none.keys.close();
   });
 
   void it('are wiped when they end, and no user is given a wiped one', async () => {
     const { keys } = setUp({ maxKeys: 2 });
     const given = await Promise.all(
       Array.from({ length: 200 }, (_, index) =>
-        keys.forWrite(`b${index % 7}`, { keyName: 'k', context: { n: String(index % 3) } }),
+        keys.forWrite(
+          { bucket: `b${index % 7}`, key: 'x' },
+          { keyName: 'k', context: { n: String(index % 3) } },
+        ),
       ),
     );
     assert.ok(!given.some(isZero));
-    const pending = Array.from({ length: 20 }, () => keys.forWrite('b', { keyName: 'k' }));
-    keys.close();
+    const pending = Array.from({ length: 20 }, () =>
+      keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' }),
+    );
+    await keys.close();
     assert.ok(!(await Promise.all(pending)).some(isZero));
-    keys.close();
+    await keys.close();
   });
 
   void it('do not remember a failure', async () => {
     const { kms, keys } = setUp();
     kms.failure = new KmsError('key-disabled', 'disabled');
-    await assert.rejects(keys.forWrite('b', { keyName: 'k' }), KmsError);
+    await assert.rejects(keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' }), KmsError);
     kms.failure = undefined;
-    await keys.forWrite('b', { keyName: 'k' });
-    keys.close();
+    await keys.forWrite({ bucket: 'b', key: 'x' }, { keyName: 'k' });
+    await keys.close();
   });
 });

@@ -1,12 +1,15 @@
 // Bucket keys: one data key of the KMS for many SSE-KMS objects of a bucket. They live in the memory of this process
 // only, each for a short time and a limited number of new objects, and are wiped when that is over. Who asks gets a
-// copy of its own, so that no wiping ever takes a key from under a user.
+// copy of its own, so that no wiping ever takes a key from under a user. Each use is noted for the audit log of the KMS,
+// where that takes notes; a key whose use it refuses is forgotten.
 
 import { createHash } from 'node:crypto';
-import { encodeContext, objectContext } from './context.ts';
+import { encodeContext, objectContext, sseKmsContext } from './context.ts';
+import type { ObjectPlace } from './envelope.ts';
 import { type Kms, type KmsContext } from './kms.ts';
-import { SseError } from './sse-error.ts';
 import { keySizeBytes } from './object-key.ts';
+import { SseError } from './sse-error.ts';
+import { UseNotes } from './use-notes.ts';
 
 export type BucketKeysOptions = {
   /** How long a key is used. 0: never a second time. At most five minutes. */
@@ -26,6 +29,7 @@ export type BucketKey = {
 };
 
 type Entry = {
+  readonly keyName: string;
   readonly made: Promise<BucketKey>;
   readonly untilMs: number;
   uses: number;
@@ -47,10 +51,12 @@ export class BucketKeys {
   readonly #options: Required<BucketKeysOptions>;
   /** In the order in which they were made. */
   readonly #entries = new Map<string, Entry>();
+  readonly #notes: UseNotes;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(kms: Kms, options: BucketKeysOptions = {}) {
     this.#kms = kms;
+    this.#notes = new UseNotes(kms, (keyName) => this.#forget(keyName));
     this.#options = {
       maxAgeMs: Math.min(options.maxAgeMs ?? bucketKeyAgeMsMax, bucketKeyAgeMsMax),
       maxUses: options.maxUses ?? maxUsesDefault,
@@ -61,25 +67,27 @@ export class BucketKeys {
 
   /** A key for a new object. At most one generate call, shared by all who wait. Throws `KmsError`, `SseError`. */
   async forWrite(
-    bucket: string,
+    place: ObjectPlace,
     request: { readonly keyName: string; readonly context?: KmsContext },
   ): Promise<BucketKey> {
     const { keyName } = request;
-    const context = bucketKeyContext(bucket, request.context);
+    const context = bucketKeyContext(place.bucket, request.context);
     const id = idOf('write', [Buffer.from(keyName), encodeContext(context)]);
-    return this.#use(id, async () => {
+    await this.#note(place, request);
+    return this.#use(id, keyName, async () => {
       const dataKey = await this.#kms.generateKey(keyName, context);
       const made = toBucketKey(dataKey.plaintext, dataKey.keyName, dataKey.ciphertext);
       // Who reads what was just written need not ask again.
       const copy = { ...made, plaintext: Buffer.from(made.plaintext) };
-      this.#add(readId(made.keyName, context, made.sealedDataKey), () => Promise.resolve(copy));
+      const asRead = readId(made.keyName, context, made.sealedDataKey);
+      this.#add(asRead, keyName, () => Promise.resolve(copy));
       return made;
     });
   }
 
   /** The key of a stored object. At most one decrypt call, shared by all who wait. Throws `KmsError`, `SseError`. */
   async forRead(
-    bucket: string,
+    place: ObjectPlace,
     stored: {
       readonly keyName: string;
       readonly sealedDataKey: Uint8Array;
@@ -87,24 +95,38 @@ export class BucketKeys {
     },
   ): Promise<BucketKey> {
     const { keyName, sealedDataKey } = stored;
-    const context = bucketKeyContext(bucket, stored.context);
+    const context = bucketKeyContext(place.bucket, stored.context);
     const id = readId(keyName, context, sealedDataKey);
-    return this.#use(id, async () => {
+    await this.#note(place, stored);
+    return this.#use(id, keyName, async () => {
       const plaintext = await this.#kms.decrypt(keyName, sealedDataKey, context);
       return toBucketKey(plaintext, keyName, sealedDataKey);
     });
   }
 
-  /** Wipes every key. */
-  close(): void {
+  /** Wipes every key; resolves when the last notes are sent, or cannot be. */
+  async close(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const id of this.#entries.keys()) this.#drop(id);
+    await this.#notes.close();
   }
 
-  async #use(id: string, make: () => Promise<BucketKey>): Promise<BucketKey> {
+  /** The call that makes or opens a bucket key names no object, so every use is noted. */
+  #note(
+    place: ObjectPlace,
+    { keyName, context }: { readonly keyName: string; readonly context?: KmsContext },
+  ): Promise<void> {
+    return this.#notes.add({ keyName, context: sseKmsContext(place, context) });
+  }
+
+  #forget(keyName: string): void {
+    for (const [id, entry] of this.#entries) if (entry.keyName === keyName) this.#drop(id);
+  }
+
+  async #use(id: string, keyName: string, make: () => Promise<BucketKey>): Promise<BucketKey> {
     for (;;) {
-      const entry = this.#find(id) ?? this.#add(id, make);
+      const entry = this.#find(id) ?? this.#add(id, keyName, make);
       entry.uses += 1;
       const made = await entry.made;
       // Wiped while we waited: the copy would be a key of zeros.
@@ -123,10 +145,10 @@ export class BucketKeys {
     return undefined;
   }
 
-  #add(id: string, make: () => Promise<BucketKey>): Entry {
+  #add(id: string, keyName: string, make: () => Promise<BucketKey>): Entry {
     const { now, maxAgeMs, maxKeys } = this.#options;
     const made = make();
-    const entry: Entry = { made, untilMs: now() + maxAgeMs, uses: 0, isWiped: false };
+    const entry: Entry = { keyName, made, untilMs: now() + maxAgeMs, uses: 0, isWiped: false };
     this.#entries.set(id, entry);
     made.catch(() => {
       if (this.#entries.get(id) === entry) this.#entries.delete(id);

@@ -45,6 +45,15 @@ export function objectContext(bucket: string, key: string): KmsContext {
   return { [bucket]: objectPath(bucket, key) };
 }
 
+/** What the data key of an SSE-KMS object is bound to. */
+export function sseKmsContext(
+  place: { readonly bucket: string; readonly key: string },
+  context: KmsContext = {},
+): KmsContext {
+  if (Object.hasOwn(context, place.bucket)) return context;
+  return { ...context, ...objectContext(place.bucket, place.key) };
+}
+
 const mustEscape = /["\\<>&\u2028\u2029\u0000-\u001f]|\p{Surrogate}/gu;
 
 function quote(text: string): string {

@@ -199,7 +199,7 @@ void describe('an object under a bucket key', () => {
     const kms = kmsOf();
     const keys = new BucketKeys(kms);
     const oek = await openBucketKeyedKey(keys, place, knownUnderBucketKey);
-    keys.close();
+    await keys.close();
     assert.equal(oek.toString('hex'), vectors.bucketKey.oek);
     assert.equal(openData(oek, hex(vectors.bucketKey.stored)).toString(), vectors.plaintext);
     const { keyName, sealedDataKey } = vectors.bucketKey;
@@ -214,6 +214,6 @@ void describe('an object under a bucket key', () => {
     await assert.rejects(elsewhere, mismatch);
     const asOther = openSseKmsKey(kmsOf(), place, knownUnderBucketKey);
     await assert.rejects(asOther, (error) => error instanceof KmsError);
-    keys.close();
+    await keys.close();
   });
 });

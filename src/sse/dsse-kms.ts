@@ -2,7 +2,7 @@
 // are configured. The object key is both layers' keys, one behind the other: inner, outer. `object-data.ts`
 // knows by its size what to do with it.
 
-import { sseKmsContext } from './sse-kms.ts';
+import { sseKmsContext } from './context.ts';
 import {
   createObjectKey,
   type DsseKmsEnvelope,

@@ -9,7 +9,8 @@ import { VectorKms } from '../../test/support/vector-kms.ts';
 import { type Kms, KmsError } from './kms.ts';
 import { createSseCKey, openSseCKey } from './sse-c.ts';
 import { SseError, type SseErrorCode } from './sse-error.ts';
-import { createSseKmsKey, keyIdOf, keyNameOf, openSseKmsKey, sseKmsContext } from './sse-kms.ts';
+import { sseKmsContext } from './context.ts';
+import { createSseKmsKey, keyIdOf, keyNameOf, openSseKmsKey } from './sse-kms.ts';
 import { createSseS3Key, openSseS3Key } from './sse-s3.ts';
 
 type Unseal = {

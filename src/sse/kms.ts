@@ -32,6 +32,13 @@ export type KmsStatus = {
   readonly endpoints: Readonly<Record<string, KmsEndpointState>>;
 };
 
+/** One more object under a data key that was made or opened before, and is kept in memory. */
+export type KmsUse = {
+  readonly keyName: string;
+  /** Names the object. */
+  readonly context: KmsContext;
+};
+
 /** Every call throws `KmsError` and nothing else, and ends within the adapter's time limit. */
 export interface Kms {
   /** The master key used when a request names none. */
@@ -39,6 +46,11 @@ export interface Kms {
   generateKey(keyName: string, context: KmsContext): Promise<DataKey>;
   /** The plain data key, 32 bytes. */
   decrypt(keyName: string, ciphertext: Uint8Array, context: KmsContext): Promise<Uint8Array>;
+  /**
+   * Tells the key service of uses, for its audit log: each is authorised as a decrypt call. The answer has one
+   * element for each use, a `KmsError` where it is refused. Absent where there is nobody to tell.
+   */
+  noteUses?(uses: readonly KmsUse[]): Promise<readonly (KmsError | undefined)[]>;
   createKey(keyName: string): Promise<void>;
   /** All keys whose name starts with the prefix, sorted by bytes; `''` means all. */
   listKeys(prefix: string): Promise<KmsKeyInfo[]>;

@@ -3,7 +3,7 @@
 // for every KMS call, unless the client's context already has one under the bucket's name.
 
 import type { BucketKeys } from './bucket-keys.ts';
-import { objectContext } from './context.ts';
+import { sseKmsContext } from './context.ts';
 import {
   createObjectKey,
   type ObjectPlace,
@@ -51,12 +51,6 @@ export function keyIdOf(keyName: string): string {
   return arnPrefix + keyName;
 }
 
-/** What the data key of an SSE-KMS object is bound to. */
-export function sseKmsContext(place: ObjectPlace, context: KmsContext = {}): KmsContext {
-  if (Object.hasOwn(context, place.bucket)) return context;
-  return { ...context, ...objectContext(place.bucket, place.key) };
-}
-
 /**
  * A new object key and its envelope. One generate call. Throws `KmsError`, or `SseError`
  * `invalid-data-key`.
@@ -92,7 +86,7 @@ export async function createBucketKeyedKey(
   place: ObjectPlace,
   request: SseKmsRequest & { readonly keyName: string },
 ): Promise<{ oek: Buffer; envelope: SseKmsEnvelope }> {
-  const { keyName, sealedDataKey, plaintext } = await keys.forWrite(place.bucket, request);
+  const { keyName, sealedDataKey, plaintext } = await keys.forWrite(place, request);
   const { oek, sealed } = withDataKey(plaintext, (externalKey) =>
     createObjectKey(externalKey, 'SSE-KMS-BUCKET-KEY', place, request.keeping),
   );
@@ -107,7 +101,7 @@ export async function openBucketKeyedKey(
   envelope: SseKmsEnvelope,
 ): Promise<Buffer> {
   requireSealAlgorithm(envelope);
-  const { plaintext } = await keys.forRead(place.bucket, envelope);
+  const { plaintext } = await keys.forRead(place, envelope);
   return withDataKey(plaintext, (externalKey) =>
     openObjectKey(envelope, externalKey, { domain: 'SSE-KMS-BUCKET-KEY', place }),
   );

@@ -124,8 +124,8 @@ export async function openObjectStore(deps: ObjectStoreDeps): Promise<OpenedObje
     },
     sweep: (options) => guarded(() => sweep(context, options)),
     close: async () => {
-      context.bucketKeys?.close();
       await sweeping?.stop();
+      await context.bucketKeys?.close();
     },
   };
 }

@@ -4,6 +4,7 @@
 
 import type {
   KesBatchResult,
+  KesUseResult,
   KesDestroyResponse,
   KesKeyInfo,
   KesKeyState,
@@ -171,6 +172,16 @@ export function parseBatch(body: Buffer, count: number): KesBatchResult[] {
   return results.map((result: unknown) => {
     if (!isObject(result)) throw nonsense();
     if (result['status'] === 200) return successOf(result);
+    return { status: Number(result['status']) || 500, message: textOf(result['message']) };
+  });
+}
+
+/** The statuses of a batch of `count` calls, whatever else is in the answer. */
+export function parseStatuses(body: Buffer, count: number): KesUseResult[] {
+  const { results } = parseObject(body);
+  if (!Array.isArray(results) || results.length !== count) throw nonsense();
+  return results.map((result: unknown) => {
+    if (!isObject(result)) throw nonsense();
     return { status: Number(result['status']) || 500, message: textOf(result['message']) };
   });
 }

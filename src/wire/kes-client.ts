@@ -7,6 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type {
   KesBatchCall,
   KesBatchResult,
+  KesUseCall,
+  KesUseResult,
   KesDestroyResponse,
   KesKeyInfo,
   KesKeyState,
@@ -25,6 +27,7 @@ import {
   parseLegacyList,
   parseObject,
   parseSingle,
+  parseStatuses,
   stringsOf,
   versionOf,
 } from './kes-answers.ts';
@@ -314,6 +317,14 @@ export class KesClient {
     calls: readonly KesBatchCall[],
     options?: KesBatchOptions,
   ): Promise<KesBatchResult[] | undefined> {
+    const { response, isRefused } = await this.#sendBatch(calls, options);
+    return isRefused ? undefined : parseBatch(checked(response).body, calls.length);
+  }
+
+  async #sendBatch(
+    calls: readonly (KesBatchCall | KesUseCall)[],
+    options: KesBatchOptions | undefined,
+  ): Promise<{ readonly response: KesResponse; readonly isRefused: boolean }> {
     let isRefused = false;
     const path = pathOf('key-batch');
     const call: Call = { method: 'PUT', path, body: { calls }, ...options };
@@ -321,7 +332,17 @@ export class KesClient {
       isRefused = [403, 404, 405, 501].includes(answer.status);
       if (isRefused) endpoint.batching = 'no';
     });
-    return isRefused ? undefined : parseBatch(checked(response).body, calls.length);
+    return { response, isRefused };
+  }
+
+  /** Tells of at most `kesBatchCallsMax` uses. Undefined when the endpoint takes no batches. */
+  async noteUses(
+    uses: readonly KesUseCall[],
+    options?: KesBatchOptions,
+  ): Promise<KesUseResult[] | undefined> {
+    if (!this.#usesBatches || this.#endpoints.peek()?.batching === 'no') return undefined;
+    const { response, isRefused } = await this.#sendBatch(uses, options);
+    return isRefused ? undefined : parseStatuses(checked(response).body, uses.length);
   }
 
   #askForBatching(endpoint: KesEndpoint): void {

@@ -375,7 +375,14 @@ export type KesKeyList = {
  * Ours: several generate and decrypt calls in one request. Each call is authorised, audited and answered
  * by itself, exactly as if it had come alone to its own route: `result` is that route's answer.
  */
-export type KesBatchRequest = { readonly calls: readonly KesBatchCall[] };
+export type KesBatchRequest = { readonly calls: readonly (KesBatchCall | KesUseCall)[] };
+/**
+ * Ours, in batches only: a data key of that key, made or opened before, served one more object. Authorised
+ * as a decrypt call, and refused when the key cannot be used; the answer is a status.
+ */
+export type KesUseCall = { readonly op: 'use'; readonly name: string; readonly context: string };
+/** What a batch answers to one of its calls: `KesBatchResult`, or the bare 200 of a use. */
+export type KesUseResult = { readonly status: number; readonly message?: string };
 export type KesBatchCall =
   | { readonly op: 'generate'; readonly name: string; readonly context?: string }
   | {

@@ -147,9 +147,11 @@ export async function startCofferPair(
     readonly hasKms?: boolean;
     /** Serve HTTPS, with the key service's certificate copied to this folder. */
     readonly certsDir?: string;
+    /** More of the key service's configuration; its own `log:` replaces the quiet one. */
+    readonly kesConfig?: readonly string[];
   } = {},
 ): Promise<CofferPair> {
-  const service = await startKeyService(path.join(dir, 'kes'));
+  const service = await startKeyService(path.join(dir, 'kes'), undefined, options.kesConfig);
   const port = await freePort();
   const dataDir = path.join(dir, 'data');
   const accessKey = 'coffer-root';

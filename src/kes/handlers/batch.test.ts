@@ -140,6 +140,24 @@ test('each call is audited with its key, version and object, and why it was refu
   );
 });
 
+test('a use is authorised as a decrypt call, audited with its object, and refused with its key', async () => {
+  const { call, events, keys } = await setUp();
+  const context = Buffer.from('{"bucket":"bucket/object"}').toString('base64');
+  const use = { op: 'use', name: 'k', context };
+  const { statuses, results } = await call('app', [use, { ...use, name: 'other' }, { op: 'use' }]);
+  assert.deepEqual(statuses, [200, 403, 400]);
+  assert.deepEqual(results?.[0], { status: 200 });
+  const [, allowed] = events.toSorted((a, b) => b.status - a.status);
+  const { id } = await keys.describe('k');
+  assert.deepEqual(
+    [allowed?.operation, allowed?.path, allowed?.key, allowed?.keyId, allowed?.object],
+    ['key-use', '/v1/key/decrypt/k', 'k', id, 'bucket/object'],
+  );
+  await keys.disable('k');
+  assert.deepEqual((await call('app', [use])).statuses, [403]);
+  assert.equal(events.at(-1)?.object, 'bucket/object');
+});
+
 test('nothing is answered when the audit log cannot be written', async () => {
   const audit = { record: () => Promise.reject(new Error('disk full')) };
   const { call } = await setUp({ audit });

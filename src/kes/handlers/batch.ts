@@ -1,9 +1,10 @@
-// Many generate and decrypt calls in one request. Each is authorised against the path it would have alone,
+// Many generate and decrypt calls in one request, and notes of uses that needed no call. Each is authorised against the path it would have alone,
 // answered as that route would answer, counted and audited by itself: the batch gives nobody anything. The
 // body is read only for callers that some call could be allowed to.
 
 import {
   type KesBatchResult,
+  type KesUseResult,
   kesBatchCallsMax,
   kesErrors,
   type KesRouteName,
@@ -15,13 +16,14 @@ import { jsonReply, type KesReply } from '../exchange.ts';
 import { noCertificate } from '../identity.ts';
 import { type JsonMembers, parseMembers } from '../request-json.ts';
 import type { KesRoute } from '../routes.ts';
-import { checkKeyName, decryptCall, generateCall } from './keys.ts';
+import { checkKeyName, decryptCall, generateCall, useCall } from './keys.ts';
 
 const invalidBody = 'invalid request body';
 
 const operations = {
-  generate: { route: 'key-generate', call: generateCall },
-  decrypt: { route: 'key-decrypt', call: decryptCall },
+  generate: { route: 'key-generate', audited: 'key-generate', call: generateCall },
+  decrypt: { route: 'key-decrypt', audited: 'key-decrypt', call: decryptCall },
+  use: { route: 'key-decrypt', audited: 'key-use', call: useCall },
 } as const;
 
 async function batch(context: KesContext): Promise<KesReply> {
@@ -61,7 +63,7 @@ type BatchCall = {
 };
 
 /** A malformed call is answered by itself: the others may have run already. */
-async function runCall(context: KesContext, call: unknown): Promise<KesBatchResult> {
+async function runCall(context: KesContext, call: unknown): Promise<KesBatchResult | KesUseResult> {
   const parsed = parseCall(context, call);
   if (parsed === undefined) return { status: 400, message: invalidBody };
   const { operation, route, path } = parsed;
@@ -73,7 +75,7 @@ async function runCall(context: KesContext, call: unknown): Promise<KesBatchResu
     facts = { ...facts, ...more };
   };
   let isAllowed = false;
-  let result: KesBatchResult;
+  let result: KesBatchResult | KesUseResult;
   try {
     authorizeCall(context, path, route.auth);
     isAllowed = true;
@@ -90,7 +92,7 @@ async function runCall(context: KesContext, call: unknown): Promise<KesBatchResu
   const { status } = result;
   const reason = 'message' in result ? { reason: result.message } : {};
   const who = { timeMs, method: 'PUT', path, identity, ip };
-  const what = { operation: operation.route, isAllowed, ...reason, ...facts };
+  const what = { operation: operation.audited, isAllowed, ...reason, ...facts };
   await record(context, { ...who, status, durationMs, ...what });
   return result;
 }

@@ -200,6 +200,18 @@ async function decrypt(context: KesContext): Promise<KesReply> {
   return reply(await decryptCall(context, name, await membersOf(context)));
 }
 
+/**
+ * The answer to a note, which comes in batches only: a data key that the caller had opened before served one more
+ * object. What could not be decrypted now is refused.
+ */
+export async function useCall(context: KeyCallContext, name: string, members: JsonMembers) {
+  const object = objectInContext(bytesMember(members, 'context', invalidBody));
+  context.note({ key: name, ...(object === undefined ? {} : { object }) });
+  await context.state.keys.assertUsable(name);
+  noteKeyId(context, name);
+  return {};
+}
+
 /** The answer to one decrypt call; shared with the batch route. */
 export async function decryptCall(context: KeyCallContext, name: string, members: JsonMembers) {
   const ciphertext = bytesMember(members, 'ciphertext', invalidBody);
