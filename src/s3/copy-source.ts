@@ -1,6 +1,6 @@
 // The source of CopyObject and UploadPartCopy: found, its conditions checked, its bytes read.
 
-import type { ObjectBody, ObjectInfo, OpenedObject } from '../store/types.ts';
+import { type ObjectBody, type ObjectInfo, type OpenedObject, StoreError } from '../store/types.ts';
 import type { ReplyHeaders, S3Call } from './call.ts';
 import { checkCopySourceConditions } from './conditions.ts';
 import { invalidArgument, S3Error } from './errors.ts';
@@ -46,10 +46,23 @@ export type OpenedSource = {
  */
 export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedSource> {
   const key = call.customerKeys.ofCopySource();
-  const found = await call.store.openObject({ ...source, willRead: true });
+  const found = await findSource(call, source);
   const object = found.unlock(key?.clientKey);
   checkCopySourceConditions(call.headers, object.info);
   return { object, found: found.info };
+}
+
+async function findSource(call: S3Call, source: CopySource): Promise<OpenedObject> {
+  try {
+    return await call.store.openObject({ ...source, willRead: true });
+  } catch (error) {
+    if (!(error instanceof StoreError && error.code === 'DeleteMarker')) throw error;
+    throw new S3Error(
+      'InvalidRequest',
+      'The source of a copy request may not specifically refer to a delete marker by version id.',
+      { cause: error },
+    );
+  }
 }
 
 /** `x-amz-copy-source-version-id`, where the source has versions. */

@@ -354,6 +354,17 @@ void test('a bucket without versioning costs what it always did', async () => {
     assert.equal(await cost(() => store.openObject(ref)), '2 get');
     assert.equal(await cost(() => store.listObjects(list)), '1 get, 1 list');
     assert.equal(await cost(() => store.deleteObject(ref)), write);
+    // With versions a write checks one entry more, and a listing reads none of them.
+    await setVersioning(at, 'Enabled');
+    for (let count = 0; count < 50; count += 1) {
+      await put(store, `x${count % 5}`, bytes('x'));
+      await store.deleteObject({ bucket: 'bucket', key: `y${count % 5}` });
+    }
+    const versioned = '1 get, 1 getMany, 1 commit, 3 checks';
+    assert.equal(await cost(() => put(store, 'x1', bytes('x'))), versioned);
+    assert.equal(await cost(() => store.deleteObject({ ...ref, key: 'x1' })), versioned);
+    assert.equal(await cost(() => get(store, 'x2')), '3 get');
+    assert.equal(await cost(() => store.listObjects(list)), '1 get, 1 list');
     await store.close();
   } finally {
     await at.close();

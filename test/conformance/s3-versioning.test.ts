@@ -299,6 +299,15 @@ describe('versioning', () => {
       new HeadObjectCommand({ Bucket, Key: 'a', VersionId: restored.VersionId }),
     );
     assert.deepEqual(before.Metadata, {});
+    const marker = await at.sdk.send(new DeleteObjectCommand({ Bucket, Key: 'gone' }));
+    for (const [source, expected] of [
+      [`gone?versionId=${marker.VersionId}`, '400 InvalidRequest'],
+      ['gone', '404 NoSuchKey'],
+      [`a?versionId=${'0'.repeat(32)}`, '404 NoSuchVersion'],
+    ] as const) {
+      const headers = { 'x-amz-copy-source': `/${Bucket}/${source}` };
+      assert.equal(await at.outcome('PUT', `/${Bucket}/x`, { headers }), expected, source);
+    }
     const onto = { headers: { 'x-amz-copy-source': `/${Bucket}/a` } };
     assert.equal(await at.outcome('PUT', `/${Bucket}/a`, onto), '400 InvalidRequest');
     const created = await at.send('POST', `/${Bucket}/m?uploads`);

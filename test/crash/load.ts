@@ -5,7 +5,14 @@ import { createHash } from 'node:crypto';
 import type { S3TestAnswer, S3TestClient } from '../support/s3-test-client.ts';
 import { type ExpectedStates, type ObjectState, stateOf } from './expected-state.ts';
 
-export const bucket = 'crash-bucket';
+/** One bucket as it is made, and one that keeps every version. */
+export const crashBuckets = ['crash-bucket', 'crash-versions'] as const;
+
+/** Where a name of the load is. */
+function bucketOf(name: string): string {
+  return crashBuckets[name.startsWith('versions/') ? 1 : 0];
+}
+
 const mib = 1024 * 1024;
 
 /** Bytes that differ for every label and cost little to make. */
@@ -43,7 +50,7 @@ async function put(context: LoadContext, name: string): Promise<S3TestAnswer> {
   states.begin(name, stateOf(body, label));
   return client.send({
     method: 'PUT',
-    target: `/${bucket}/${name}`,
+    target: `/${bucketOf(name)}/${name}`,
     headers: { 'x-amz-meta-label': label, ...encryptionHeaders(random) },
     body,
   });
@@ -51,7 +58,7 @@ async function put(context: LoadContext, name: string): Promise<S3TestAnswer> {
 
 async function remove(context: LoadContext, name: string): Promise<S3TestAnswer> {
   context.states.begin(name, undefined);
-  return context.client.send({ method: 'DELETE', target: `/${bucket}/${name}` });
+  return context.client.send({ method: 'DELETE', target: `/${bucketOf(name)}/${name}` });
 }
 
 async function multipart(context: LoadContext, name: string): Promise<S3TestAnswer> {
@@ -65,7 +72,7 @@ async function multipart(context: LoadContext, name: string): Promise<S3TestAnsw
   const etag = `${createHash('md5').update(Buffer.concat(digests)).digest('hex')}-${parts.length}`;
   const created = await client.send({
     method: 'POST',
-    target: `/${bucket}/${name}?uploads=`,
+    target: `/${bucketOf(name)}/${name}?uploads=`,
     headers: { 'x-amz-meta-label': label, ...encryptionHeaders(random) },
   });
   if (!isGood(created)) return created;
@@ -74,7 +81,7 @@ async function multipart(context: LoadContext, name: string): Promise<S3TestAnsw
   for (const [index, part] of parts.entries()) {
     const answer = await client.send({
       method: 'PUT',
-      target: `/${bucket}/${name}?partNumber=${index + 1}&${query}`,
+      target: `/${bucketOf(name)}/${name}?partNumber=${index + 1}&${query}`,
       body: part,
     });
     if (!isGood(answer)) return answer;
@@ -88,7 +95,7 @@ async function multipart(context: LoadContext, name: string): Promise<S3TestAnsw
   states.begin(name, stateOf(Buffer.concat(parts), label, etag));
   return client.send({
     method: 'POST',
-    target: `/${bucket}/${name}?${query}`,
+    target: `/${bucketOf(name)}/${name}?${query}`,
     body: Buffer.from(`<CompleteMultipartUpload>${list}</CompleteMultipartUpload>`),
   });
 }
@@ -128,7 +135,7 @@ export async function runLoadWorker(
 
 /** What the server holds under a name, read in full. Throws when it answers neither 200 nor 404. */
 export async function readState(client: S3TestClient, name: string): Promise<ObjectState> {
-  const answer = await client.send({ method: 'GET', target: `/${bucket}/${name}` });
+  const answer = await client.send({ method: 'GET', target: `/${bucketOf(name)}/${name}` });
   if (answer.status === 404) return undefined;
   if (answer.status !== 200)
     throw new Error(`GET ${name}: ${answer.status} ${answer.body.toString().slice(0, 300)}`);

@@ -10,10 +10,13 @@ import { memoryOf } from '../support/programs.ts';
 import { type S3TestClient, s3TestClient } from '../support/s3-test-client.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { ExpectedStates } from './expected-state.ts';
-import { bucket, readState, runLoadWorker } from './load.ts';
+import { crashBuckets, readState, runLoadWorker } from './load.ts';
 import { findLeftovers } from './orphans.ts';
 
-const names = Array.from({ length: 60 }, (_, index) => `dir${index % 5}/object-${index}`);
+const names = Array.from({ length: 60 }, (_, index) => {
+  const folder = index % 3 === 0 ? 'versions' : `dir${index % 5}`;
+  return `${folder}/object-${index}`;
+});
 const loadWorkers = 12;
 
 async function killSomething(
@@ -63,7 +66,14 @@ export async function runRandomKills(options: {
   let labels = 0;
   const connect = (): S3TestClient => s3TestClient({ ...pair, connections: 64 });
   let client = connect();
-  await client.send({ method: 'PUT', target: `/${bucket}` });
+  for (const bucket of crashBuckets) await client.send({ method: 'PUT', target: `/${bucket}` });
+  await client.send({
+    method: 'PUT',
+    target: `/${crashBuckets[1]}?versioning`,
+    body: Buffer.from(
+      '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>',
+    ),
+  });
   for (let round = 1; round <= options.rounds; round += 1) {
     let isStopped = false;
     const context = {
