@@ -396,6 +396,8 @@ const signatureParameters: ReadonlySet<string> = new Set([
   'x-amz-signedheaders',
 ]);
 
+const notInHeaders = /[\0-\x08\x0a-\x1f\x7f]/;
+
 function isHeaderInV4Query(name: string): boolean {
   return name.startsWith('x-amz-') && !signatureParameters.has(name);
 }
@@ -416,6 +418,10 @@ function mergeHoisted(
     const name = parameter.name.toLowerCase();
     if (!isHeader(name)) continue;
     const value = decodeQueryText(parameter.value);
+    // V2 signs decoded values line by line: a line break could hide the header that was signed after this one.
+    if (notInHeaders.test(value)) {
+      throw new AuthError('InvalidArgument', `${name} holds characters that no header can hold.`);
+    }
     const sent = headers[name];
     if (sent === undefined) {
       headers[name] = value;

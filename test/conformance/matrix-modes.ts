@@ -3,8 +3,10 @@
 
 import { randomBytes } from 'node:crypto';
 import {
+  bucketKeyHeaders,
   copySourceHeaders,
   customerHeaders,
+  dsseHeaders,
   kmsHeaders,
   sseS3Headers,
 } from '../support/sse-headers.ts';
@@ -17,6 +19,8 @@ export type Mode = {
   /** The inside of the bucket's ApplyServerSideEncryptionByDefault, when the mode is a default. */
   readonly bucketDefault?: string;
   readonly bucketKeyDefault?: boolean;
+  /** The default is for names that begin so; the bucket itself has another one. */
+  readonly prefix?: string;
   /** What a write sends to ask for it. */
   readonly write: Headers;
   /** What every part of an upload and every read must send. */
@@ -70,6 +74,26 @@ export const requestedModes: readonly Mode[] = [
     hasMd5Etags: false,
   },
   {
+    name: 'SSE-KMS under a bucket key',
+    write: bucketKeyHeaders(otherKeyName),
+    read: none,
+    source: none,
+    shown: { ...kms(otherKeyName), 'bucket-key-enabled': 'true' },
+    hasMd5Etags: false,
+  },
+  {
+    name: 'DSSE-KMS',
+    write: dsseHeaders(otherKeyName, context),
+    read: none,
+    source: none,
+    shown: {
+      ...kms(otherKeyName),
+      method: 'aws:kms:dsse',
+      context: Buffer.from(JSON.stringify(context)).toString('base64'),
+    },
+    hasMd5Etags: false,
+  },
+  {
     name: 'SSE-C',
     write: customer,
     read: customer,
@@ -114,6 +138,35 @@ export const defaultModes: readonly Mode[] = [
     shown: kms(otherKeyName),
     hasMd5Etags: false,
   },
+  {
+    name: 'bucket default SSE-KMS under a bucket key',
+    bucketDefault: algorithm('aws:kms', otherKeyName),
+    bucketKeyDefault: true,
+    write: none,
+    read: none,
+    source: none,
+    shown: { ...kms(otherKeyName), 'bucket-key-enabled': 'true' },
+    hasMd5Etags: false,
+  },
+  {
+    name: 'bucket default DSSE-KMS',
+    bucketDefault: algorithm('aws:kms:dsse'),
+    write: none,
+    read: none,
+    source: none,
+    shown: { ...kms(masterKeyName), method: 'aws:kms:dsse' },
+    hasMd5Etags: false,
+  },
+  {
+    name: 'prefix default SSE-S3',
+    bucketDefault: algorithm('AES256'),
+    prefix: 'dir/',
+    write: none,
+    read: none,
+    source: none,
+    shown: { method: 'AES256' },
+    hasMd5Etags: true,
+  },
 ];
 
 /** A bucket default that each request overrides. */
@@ -136,8 +189,34 @@ export function settledMode(mode: Mode, bucketMode: Mode): Mode {
   return given ?? mode;
 }
 
+/** What the bucket has where the default of the mode is that of a prefix. */
+export const otherDefault: Pick<Mode, 'bucketDefault'> = {
+  bucketDefault: algorithm('aws:kms', otherKeyName),
+};
+
+/** Modes that UpdateObjectEncryption can give an object that has another one of them, or is plain. */
+export const updatedModes: readonly Mode[] = requestedModes.filter(
+  ({ shown }) => shown['method'] === 'AES256' || shown['method'] === 'aws:kms',
+);
+
+/** The document that asks for it. */
+export function updateDocument({ shown }: Mode): string {
+  const keyId = shown['aws-kms-key-id'];
+  if (keyId === undefined) return '<ObjectEncryption><SSE-S3/></ObjectEncryption>';
+  const bucketKey = shown['bucket-key-enabled'] ?? 'false';
+  return `<ObjectEncryption><SSE-KMS><KMSKeyArn>${keyId}</KMSKeyArn><BucketKeyEnabled>${bucketKey}</BucketKeyEnabled></SSE-KMS></ObjectEncryption>`;
+}
+
+/** What an object of mode `from` is after UpdateObjectEncryption to `to`: its context stays with the key service. */
+export function updatedMode(from: Mode, to: Mode): Mode {
+  const { context: _, ...shown } = to.shown;
+  const kept = from.shown['context'];
+  if (shown['method'] === 'AES256' || kept === undefined) return { ...to, shown };
+  return { ...to, shown: { ...shown, context: kept } };
+}
+
 /** The configuration that makes a mode the bucket's default. */
-export function defaultDocument(mode: Mode): string {
+export function defaultDocument(mode: Pick<Mode, 'bucketDefault' | 'bucketKeyDefault'>): string {
   const bucketKey =
     mode.bucketKeyDefault === true ? '<BucketKeyEnabled>true</BucketKeyEnabled>' : '';
   return `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>${mode.bucketDefault}</ApplyServerSideEncryptionByDefault>${bucketKey}</Rule></ServerSideEncryptionConfiguration>`;

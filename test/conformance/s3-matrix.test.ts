@@ -1,12 +1,22 @@
 // Every encryption mode × every way to write × sizes around every border × versioning, read back in every way and
 // compared with a slow reference (whole buffers and plain maps). The short form holds every combination of any two
-// factors, and of mode, way and size for small objects; COFFER_MATRIX=full takes the whole product.
+// factors, and every mode with every small size; COFFER_MATRIX=full takes the whole product.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { allRows, coveringRows, type Factors, type Row } from '../support/covering.ts';
 import { VersionModel } from '../support/version-model.ts';
-import { clientKey, defaultDocument, type Mode, modes, requestedModes } from './matrix-modes.ts';
+import {
+  clientKey,
+  defaultDocument,
+  type Mode,
+  modes,
+  otherDefault,
+  requestedModes,
+  updatedMode,
+  updateDocument,
+  updatedModes,
+} from './matrix-modes.ts';
 import { MatrixReader } from './matrix-reads.ts';
 import {
   bodyOf,
@@ -19,7 +29,7 @@ import {
   writes,
   type Written,
 } from './matrix-writes.ts';
-import { type Harness, startHarness, textsOf, xmlOf } from './s3-harness.ts';
+import { type Harness, otherKeyName, startHarness, textsOf, xmlOf } from './s3-harness.ts';
 
 const isFull = process.env['COFFER_MATRIX'] === 'full';
 
@@ -37,7 +47,10 @@ const smallSizes = [
   border,
   border + 1,
 ] as const;
-const sizes = [...smallSizes, 5 * mib + 1] as const;
+/** With everything else; the full form has all of the small ones too. */
+const sizes: readonly number[] = isFull
+  ? [...smallSizes, 5 * mib + 1]
+  : [0, 1, kib64 - 1, kib64, kib64 + 1, border, 5 * mib + 1];
 const versionings = ['never', 'Enabled', 'Suspended'] as const;
 type Versioning = (typeof versionings)[number];
 
@@ -52,6 +65,14 @@ function rowsOf<Table extends Factors>(table: Table): Row<Table>[] {
   return isFull ? allRows(table) : coveringRows(table);
 }
 
+async function setDefault(at: Harness, bucket: string, mode: Mode): Promise<void> {
+  const place = mode.prefix === undefined ? '' : `&prefix=${encodeURIComponent(mode.prefix)}`;
+  const put = (query: string, body: string) =>
+    at.outcome('PUT', `/${bucket}?encryption${query}`, { body });
+  if (place !== '') assert.equal(await put('', defaultDocument(otherDefault)), '200');
+  assert.equal(await put(place, defaultDocument(mode)), '200');
+}
+
 void describe('the matrix', () => {
   let at: Harness;
   let writer: MatrixWriter;
@@ -59,7 +80,7 @@ void describe('the matrix', () => {
   let cases = 0;
   const buckets = new Map<string, Promise<string>>();
   before(async () => {
-    at = await startHarness();
+    at = await startHarness({ dsseKeyName: otherKeyName });
     writer = new MatrixWriter(at);
     reader = new MatrixReader(at);
     for (const bucket of ['sources', 'sources-versioned']) await at.send('PUT', `/${bucket}`);
@@ -77,7 +98,7 @@ void describe('the matrix', () => {
 
   /** A bucket of its own for each object of a bucket that changes its state, else one for all. */
   async function bucketFor(mode: Mode, versioning: Versioning): Promise<string> {
-    const id = `${mode.bucketDefault} ${versioning}${versioning === 'Suspended' ? cases : ''}`;
+    const id = `${mode.bucketDefault} ${mode.bucketKeyDefault} ${mode.prefix} ${versioning}${versioning === 'Suspended' ? cases : ''}`;
     const known = buckets.get(id);
     if (known !== undefined) return known;
     const name = `bucket-${buckets.size}`;
@@ -85,8 +106,7 @@ void describe('the matrix', () => {
       assert.equal(await at.outcome('PUT', `/${name}`), '200');
       if (versioning !== 'never') await setVersioning(name, 'Enabled');
       if (mode.bucketDefault !== undefined) {
-        const body = defaultDocument(mode);
-        assert.equal(await at.outcome('PUT', `/${name}?encryption`, { body }), '200');
+        await setDefault(at, name, mode);
       }
       return name;
     })();
@@ -203,6 +223,23 @@ void describe('the matrix', () => {
       run(mode, versioning, (target) => writer.copy(how, target, { mode, from }, size)));
   }
 
+  const updates = {
+    from: [...updatedModes, ...requestedModes.filter(({ name }) => name === 'plain')],
+    to: updatedModes,
+    how: ['put', 'multipart 2'] as const,
+    versioning: versionings,
+    size: sizes,
+  };
+  for (const { from, to, how, size, versioning } of rowsOf(updates)) {
+    void test(`update of ${how} from ${from.name} to ${to.name}, ${size} B, versioning ${versioning}`, () =>
+      run(from, versioning, async (target) => {
+        const written = await writer.write(how, target, from, size);
+        const update = { body: updateDocument(to) };
+        assert.equal(await at.outcome('PUT', `${target}?encryption`, update), '200');
+        return { ...written, mode: updatedMode(from, to) };
+      }));
+  }
+
   void test('nothing that is stored holds a key of a client', async () => {
     const range = { start: Buffer.from([0]), end: Buffer.from([0xff]), limit: 10_000 };
     const stored: Uint8Array[] = (await at.kv.list(range)).map(({ value }) => value);
@@ -214,26 +251,24 @@ void describe('the matrix', () => {
     }
   });
 
-  /** Small objects are cheap: every mode with every size, by PUT and by form. */
+  /** Small objects are cheap: every mode with every size. */
   function smallRows() {
-    const how: readonly Write[] = ['put', 'form'];
+    const how: readonly Write[] = ['put'];
     return allRows({ mode: modes, how, size: smallSizes, versioning: ['never'] as const });
   }
 });
 
 void describe('plaintext at rest', () => {
   void test('no stored byte of any encrypted mode is plaintext', async () => {
-    const at = await startHarness();
+    const at = await startHarness({ dsseKeyName: otherKeyName });
     try {
       const writer = new MatrixWriter(at);
       for (const [index, mode] of modes.entries()) {
         if (mode.name === 'plain') continue;
         await at.send('PUT', `/bucket-${index}`);
-        if (mode.bucketDefault !== undefined) {
-          await at.send('PUT', `/bucket-${index}?encryption`, { body: defaultDocument(mode) });
-        }
+        if (mode.bucketDefault !== undefined) await setDefault(at, `bucket-${index}`, mode);
         for (const how of writes) {
-          await writer.write(how, `/bucket-${index}/${how.replace(' ', '')}`, mode, kib64 + 1);
+          await writer.write(how, `/bucket-${index}/dir/${how.replace(' ', '')}`, mode, kib64 + 1);
         }
       }
       const range = { start: Buffer.from([0]), end: Buffer.from([0xff]), limit: 10_000 };
