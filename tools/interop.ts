@@ -1,5 +1,6 @@
 // Runs Coffer against the real programs it has to please: mc, MinIO as a client of the key service, the Go SDK
-// of the key service, the AWS SDK for JavaScript, minio (npm), boto3, awscli, s3cmd, rclone, age, PyKMIP and Vault. What is missing
+// of the key service, the AWS SDK for JavaScript, minio in npm, Python and Go, boto3 (new and old), awscli 1 and 2,
+// s3cmd, rclone, restic, s3fs, DuckDB, pyarrow, age, PyKMIP and Vault. What is missing
 // is installed once, outside the tree (COFFER_INTEROP_DIR, default ~/.cache/coffer-interop). A client that
 // cannot be installed is a failure, never a skip. Arguments narrow it down: `npm run interop -- mc`.
 
@@ -13,7 +14,7 @@ const bin = path.join(dir, 'bin');
 const venv = path.join(dir, 'venv');
 mkdirSync(bin, { recursive: true });
 
-/** Exact versions, so that a run tomorrow tests what today's did; only rclone is the distribution's own. */
+/** Exact versions, so that a run tomorrow tests what today's did; only what apt brings is the distribution's own. */
 const versions = {
   mc: 'v0.0.0-20251106162529-77f82e18b540',
   minio: 'v0.0.0-20260212201848-7aac2a2c5b7c',
@@ -25,7 +26,18 @@ const versions = {
   drongo: ['drongo==0.8.0'],
   /** Built where it is installed: needs python3, make and g++. */
   pkcs11js: 'pkcs11js@2.1.7',
-  python: ['boto3[crt]==1.44.5', 'awscli==1.46.3', 's3cmd==2.4.0'],
+  python: [
+    'boto3[crt]==1.44.5',
+    'awscli==1.46.3',
+    's3cmd==2.4.0',
+    'minio==7.2.20',
+    'pyarrow==26.0.1',
+    'duckdb==1.5.5',
+    'duckdb-extension-httpfs==1.5.5',
+    'duckdb-extensions==1.5.5',
+  ],
+  /** The last before SDKs added checksums of their own to every request. */
+  oldBoto3: ['boto3==1.26.165'],
 };
 
 type Step = {
@@ -75,13 +87,33 @@ const steps: readonly Step[] = [
     ],
   },
   {
-    what: 'boto3, awscli and s3cmd',
+    what: 'boto3, awscli, s3cmd, minio (Python), pyarrow and DuckDB',
     isThere: () =>
       ['aws', 's3cmd'].every((name) => existsSync(path.join(venv, 'bin', name))) &&
-      spawnSync(path.join(venv, 'bin/python'), ['-c', 'import boto3, awscrt']).status === 0,
+      spawnSync(path.join(venv, 'bin/python'), [
+        '-c',
+        'import boto3, awscrt, minio, pyarrow, duckdb, duckdb_extension_httpfs',
+      ]).status === 0,
     commands: [
       ['python3', '-m', 'venv', venv],
       [path.join(venv, 'bin/pip'), 'install', '--quiet', ...versions.python],
+    ],
+  },
+  {
+    what: 'boto3 1.26',
+    isThere: () =>
+      spawnSync(path.join(dir, 'boto3-1.26/bin/python'), ['-c', 'import boto3']).status === 0,
+    commands: [
+      ['python3', '-m', 'venv', path.join(dir, 'boto3-1.26')],
+      [path.join(dir, 'boto3-1.26/bin/pip'), 'install', '--quiet', ...versions.oldBoto3],
+    ],
+  },
+  {
+    // Built each time, from the tree: it is ours, and Go keeps what has not changed.
+    what: 'the program with minio-go',
+    isThere: () => false,
+    commands: [
+      ['go', 'build', '-C', 'test/interop/minio-go', '-o', path.join(bin, 'minio-go-driver'), '.'],
     ],
   },
   {
@@ -121,11 +153,24 @@ const steps: readonly Step[] = [
     ],
   },
   {
-    what: 'rclone',
-    isThere: () => spawnSync('rclone', ['version']).status === 0,
+    // The distribution's awscli is version 2, which is on no package index.
+    what: 'rclone, restic, s3fs and awscli 2',
+    isThere: () =>
+      ['/usr/bin/rclone', '/usr/bin/restic', '/usr/bin/s3fs', '/usr/bin/aws'].every(existsSync),
     commands: [
       ['apt-get', 'update', '-qq'],
-      ['apt-get', 'install', '-y', '-qq', 'rclone'],
+      [
+        'apt-get',
+        'install',
+        '-y',
+        '-qq',
+        '--no-install-recommends',
+        'rclone',
+        'restic',
+        's3fs',
+        'awscli',
+        'fuse',
+      ],
     ],
     env: { DEBIAN_FRONTEND: 'noninteractive' },
   },

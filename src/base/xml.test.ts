@@ -85,6 +85,7 @@ void test('a document of too many elements is refused before it is parsed', () =
 void test('every text survives escaping and parsing', () => {
   const text = 'a<b>&"\'\r\n\t\u0001\u{1F600}é';
   assert.equal(escapeXml('\u0001\r'), '&#x1;&#xD;');
+  assert.equal(escapeXml('\'"'), '&apos;&quot;', 'the names every parser knows');
   assert.equal(findChild(parse(`<r>${xmlElement('x', text)}</r>`), 'x')?.text, text);
   assert.equal(xmlElement('n', 5), '<n>5</n>');
   assert.equal(xmlOptional('n', undefined), '');

@@ -77,7 +77,10 @@ export function listChildren(element: XmlElement, name: string): readonly XmlEle
 const needsEscape = /[&<>"'\u0000-\u001f\u007f-\u009f\ufffe\uffff]/;
 const escapes = /[&<>"'\u0000-\u001f\u007f-\u009f\ufffe\uffff]/g;
 
-/** Text as XML character data. Control characters become numeric references, so that none is lost. */
+/**
+ * Text as XML character data. Control characters become numeric references, so that none is lost; quotes the named
+ * ones, as not every client's parser knows numeric references.
+ */
 export function escapeXml(text: string): string {
   return needsEscape.test(text) ? text.replace(escapes, escapeCharacter) : text;
 }
@@ -102,9 +105,9 @@ function escapeCharacter(character: string): string {
     case '>':
       return '&gt;';
     case '"':
-      return '&#34;';
+      return '&quot;';
     case "'":
-      return '&#39;';
+      return '&apos;';
     default:
       return `&#x${character.charCodeAt(0).toString(16).toUpperCase()};`;
   }

@@ -72,6 +72,10 @@ function asIs(text: string): string {
   return text;
 }
 
+/** Nothing that XML would have to escape is left, so a client needs one kind of decoding only. */
 function encodeUrl(text: string): string {
-  return plainText.test(text) ? text : encodeURIComponent(text).replaceAll('%2F', '/');
+  if (plainText.test(text)) return text;
+  return encodeURIComponent(text)
+    .replaceAll('%2F', '/')
+    .replace(/[!'()]/g, (mark) => `%${mark.charCodeAt(0).toString(16).toUpperCase()}`);
 }
