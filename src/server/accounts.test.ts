@@ -124,10 +124,10 @@ void test('a change of a user is in force on every worker with the next request'
 
   // Workers that are just starting, and those that are on their way out, know it as well.
   const restarting = admin.call('POST', '/service?action=restart&type=2');
-  let isRestarting = true;
-  void restarting.then(() => (isRestarting = false));
+  const restart = { isOver: false };
+  void restarting.then(() => (restart.isOver = true));
   assert.equal((await admin.setStatus('alice', 'disabled')).status, 200);
-  while (isRestarting) assert.deepEqual(await read(), ['403 InvalidAccessKeyId']);
+  while (!restart.isOver) assert.deepEqual(await read(), ['403 InvalidAccessKeyId']);
   assert.equal((await restarting).status, 200);
   assert.deepEqual(await read(), ['403 InvalidAccessKeyId']);
 
