@@ -67,6 +67,7 @@ export class HttpCall implements S3Call {
       nowMs: Date.now(),
       store: parts.store,
       policies: parts.policies,
+      describeOwner: (ownerId) => parts.environment.describeOwner(ownerId),
       readDocument: (options) => this.readDocument(options),
     });
   }
