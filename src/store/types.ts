@@ -547,7 +547,7 @@ export interface ObjectStore {
 
   /**
    * Changes how a version is encrypted: SSE-S3 and SSE-KMS by sealing its key anew, plain by writing it again. All
-   * else of it stays. Throws `InvalidRequest` for SSE-C and DSSE-KMS, `NoSuchKey`, `NoSuchVersion`, `KmsError`.
+   * else of it stays. Throws `InvalidRequest` for SSE-C and DSSE-KMS, `ObjectLocked`, `NoSuchKey`, `NoSuchVersion`, `KmsError`.
    */
   updateEncryption(input: UpdateEncryptionInput): Promise<ObjectInfo>;
 

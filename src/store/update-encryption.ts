@@ -10,6 +10,7 @@ import { type BodyResult, discardBody, takeBody } from './body.ts';
 import { loadBucketForWrite } from './buckets.ts';
 import { assertUnclaimed, checksOfStored, type ObjectPlace, putsOfStored } from './current.ts';
 import { encodeName, partsEntry } from './keys.ts';
+import { assertDeletable } from './lock-rules.ts';
 import { openOek, type ResealRequest, resealKey, startKey } from './object-encryption.ts';
 import { putBytesMax } from './objects.ts';
 import { createOpenedObject } from './reading.ts';
@@ -32,6 +33,7 @@ export async function updateEncryption(
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
     const record = await loadVersion(context, place, versionId);
     const { envelope } = record;
+    assertUnlocked(context, record);
     try {
       const updated = envelope
         ? await reseal(context, place, { record, envelope, wanted })
@@ -45,6 +47,11 @@ export async function updateEncryption(
     'ConditionalRequestConflict',
     'The object is being written by too many requests at the same time. Please try again.',
   );
+}
+
+/** Under another master key a protected version could be lost with that key. Throws `ObjectLocked`. */
+function assertUnlocked(context: StoreContext, record: ObjectRecord): void {
+  assertDeletable(record, { nowMs: context.now(), bypassesGovernance: false });
 }
 
 async function reseal(
@@ -72,6 +79,7 @@ async function reseal(
     const fresh = await resealKey(context, at, { wanted: rebound, oek });
     return await updateVersion(context, place, record.versionId, (current) => {
       if (!isDeepStrictEqual(current.envelope, envelope)) throw new ChangedMeanwhileError();
+      assertUnlocked(context, current);
       return { record: { ...current, envelope: fresh } };
     });
   } finally {
@@ -162,6 +170,7 @@ async function commitSealed(
       current.partsId === record.partsId &&
       isDeepStrictEqual(current.data, record.data);
     if (!isSame) throw new ChangedMeanwhileError();
+    assertUnlocked(context, current);
     const stored = parts ? { parts, partsId } : whole && { data: placeOf(whole) };
     return { record: { ...current, envelope, ...stored }, puts, checks };
   });

@@ -172,6 +172,24 @@ void describe('updates of the encryption of objects', () => {
     assert.equal(await at.outcome('PUT', `/${name}/k?encryption`, { body: toS3 }), '404 NoSuchKey');
   });
 
+  void test('a locked version keeps its encryption until the lock is off', async () => {
+    const name = freshBucket();
+    const headers = { 'x-amz-bucket-object-lock-enabled': 'true' };
+    await at.send('PUT', `/${name}`, { headers });
+    for (const form of [{}, sseS3Headers]) {
+      const hold = { ...form, 'x-amz-object-lock-legal-hold': 'ON' };
+      const put = await at.send('PUT', `/${name}/k`, { headers: hold, body: 'x' });
+      assert.equal(put.status, 200, put.body.toString());
+      const target = `/${name}/k?encryption`;
+      const body = toKey(otherKeyName);
+      assert.equal(await at.outcome('PUT', target, { body }), '403 AccessDenied');
+      const off = '<LegalHold><Status>OFF</Status></LegalHold>';
+      assert.equal(await at.outcome('PUT', `/${name}/k?legal-hold`, { body: off }), '200');
+      assert.equal(await at.outcome('PUT', target, { body }), '200');
+      assert.equal((await at.send('GET', `/${name}/k`)).body.toString(), 'x');
+    }
+  });
+
   void test('what cannot be changed is refused and left as it is', async () => {
     const key = randomBytes(32);
     await at.send('PUT', `/${bucket}/c`, { headers: customerHeaders(key), body: 'x' });
