@@ -272,6 +272,34 @@ void describe('copies between kinds of encryption', () => {
     assert.deepEqual(shownEncryption(plain.headers), {});
   });
 
+  void test('an old version is copied over the newest, from every kind to every kind', async () => {
+    const name = freshBucket();
+    await at.send('PUT', `/${name}`);
+    const body = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
+    assert.equal(await at.outcome('PUT', `/${name}?versioning`, { body }), '200');
+    const old = bodyOf(70_000);
+    for (const from of modes) {
+      const source = headersOf(from, 0);
+      const target = `/${name}/${from}`;
+      const put = await at.send('PUT', target, { headers: source.write, body: old });
+      const versionId = String(put.headers['x-amz-version-id']);
+      const etag = String(put.headers['etag']);
+      for (const to of modes) {
+        await at.send('PUT', target, { body: 'newer' });
+        const wanted = headersOf(to, 1);
+        const headers = { ...wanted.write, ...source.source };
+        const copied = await copy(`${target}?versionId=${versionId}`, target, headers);
+        await check(target, to, { turn: 1, body: old, etag: copied.etag });
+        const before = await at.send('GET', `${target}?versionId=${versionId}`, {
+          headers: source.read,
+        });
+        assert.ok(before.body.equals(old));
+        assert.equal(before.headers['etag'], etag);
+        assert.deepEqual(shownEncryption(before.headers), source.shown);
+      }
+    }
+  });
+
   void test('no stored byte is a plaintext or a client key', async () => {
     const own = await startHarness();
     try {

@@ -162,6 +162,29 @@ void describe('two layers and bucket keys', () => {
     assert.equal(await isUnder(bucketKeyHeaders()), 'true');
   });
 
+  void test('who sends no signature reads no object of a master key, however public it is', async () => {
+    await fresh();
+    const open = { 'x-amz-acl': 'public-read' };
+    const read = async (name: string) => {
+      const answer = await fetch(`http://${at.host}/${bucket}/${name}`);
+      return `${answer.status} ${/<Code>(.*)<\/Code>/.exec(await answer.text())?.[1] ?? ''}`;
+    };
+    for (const [name, headers, expected] of [
+      ['plain', {}, '200 '],
+      ['s3', { 'x-amz-server-side-encryption': 'AES256' }, '200 '],
+      ['kms', kmsHeaders(), '403 AccessDenied'],
+      ['bucket-key', bucketKeyHeaders(), '403 AccessDenied'],
+      ['dsse', dsseHeaders(), '403 AccessDenied'],
+    ] as const) {
+      const put = await at.outcome('PUT', `/${bucket}/${name}`, {
+        headers: { ...headers, ...open },
+        body: 'x',
+      });
+      assert.equal(put, '200');
+      assert.equal(await read(name), expected, name);
+    }
+  });
+
   void test('bucket keys are refused where they mean nothing', async () => {
     await fresh();
     // biome-ignore format: one case to a line

@@ -22,6 +22,8 @@ import {
   testPassword,
   testUser,
 } from '../../src/server/test-support.ts';
+import { customerHeaders } from '../support/sse-headers.ts';
+import { presignTarget } from '../../src/sigv4/sign.ts';
 import { createClientCertificate, generateApiKey } from '../../src/wire/kes-identity.ts';
 
 const body = randomBytes(300_000);
@@ -80,6 +82,33 @@ async function useKey(sdk: S3Client, key: Buffer): Promise<void> {
   assert.equal(kms.SSEKMSKeyId, 'default-key');
 }
 
+/** The key in a query is a secret as any other: it is in no line of the log. */
+async function usePresigned(port: number, output: () => string): Promise<void> {
+  const key = randomBytes(32);
+  const query = new URLSearchParams(customerHeaders(key)).toString();
+  for (const method of ['PUT', 'GET', 'PATCH']) {
+    const target = presignTarget({
+      method,
+      target: `/bucket/presigned?${query}`,
+      headers: { host: `127.0.0.1:${port}` },
+      credentials: { accessKey: testUser, secretKey: testPassword },
+      region: 'us-east-1',
+      timeMs: Date.now(),
+      expiresSeconds: 60,
+    });
+    const answer = await fetch(`http://127.0.0.1:${port}${target}`, {
+      method,
+      ...(method === 'PUT' ? { body: 'presigned' } : {}),
+    });
+    const text = await answer.text();
+    assert.equal(answer.status, method === 'PATCH' ? 405 : 200, text);
+    const encoded = key.toString('base64');
+    for (const form of [encoded, encodeURIComponent(encoded), key.toString('hex')]) {
+      assert.ok(!text.includes(form) && !output().includes(form));
+    }
+  }
+}
+
 function holds(directory: string, key: Buffer): string[] {
   const forms = [key, Buffer.from(key.toString('base64')), Buffer.from(key.toString('hex'))];
   return readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -136,8 +165,10 @@ void test('over plain HTTP a client key is refused, unless a setting allows it',
     const sdk = client(`http://127.0.0.1:${port}`);
     try {
       await sdk.send(new CreateBucketCommand({ Bucket: 'bucket' }));
-      if (isAllowed) await useKey(sdk, randomBytes(32));
-      else await assert.rejects(useKey(sdk, randomBytes(32)), { name: 'InvalidRequest' });
+      if (isAllowed) {
+        await useKey(sdk, randomBytes(32));
+        await usePresigned(port, server.output);
+      } else await assert.rejects(useKey(sdk, randomBytes(32)), { name: 'InvalidRequest' });
     } finally {
       sdk.destroy();
     }
