@@ -87,9 +87,11 @@ function listTexts(given: OneOf): string[] {
   });
 }
 
-function familyOf(action: string): string {
+/** The service of an action or of a pattern, in lower case. */
+export function familyOf(action: string): string {
   const colon = action.indexOf(':');
-  return colon === -1 ? action : action.slice(0, colon).toLowerCase();
+  const family = colon === -1 ? action : action.slice(0, colon).toLowerCase();
+  return family === 's3express' ? 's3' : family;
 }
 
 /** Calls on the server and its keys are done to it as a whole. */

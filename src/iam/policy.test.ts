@@ -147,6 +147,33 @@ void test('actions match whatever their case, with wildcards, and by exclusion',
   );
 });
 
+void test('what is said of buckets says nothing of the server', () => {
+  const server = { action: 'admin:CreateUser' };
+  const key = { action: 'kms:CreateKey', key: 'k' };
+  const object = { bucket: 'b', key: 'k' };
+  // biome-ignore format: one case to a line
+  const cases: readonly (readonly [object, string, string, string])[] = [
+    [{ Effect: 'Allow', Action: '*', Resource: 'arn:aws:s3:::b/*' }, 'none', 'none', 'allow'],
+    [{ Effect: 'Allow', Action: '*', Resource: '*' }, 'allow', 'allow', 'allow'],
+    [{ Effect: 'Allow', Action: '*', NotResource: 'arn:aws:s3:::x/*' }, 'none', 'none', 'allow'],
+    [{ Effect: 'Deny', Action: '*', NotResource: 'arn:aws:s3:::x/*' }, 'deny', 'deny', 'deny'],
+    [{ Effect: 'Allow', NotAction: 's3:Delete*', Resource: 'arn:aws:s3:::*' }, 'none', 'none', 'allow'],
+    [{ Effect: 'Allow', NotAction: 's3:Delete*', Resource: '*' }, 'none', 'none', 'allow'],
+    [{ Effect: 'Allow', NotAction: 'admin:Heal', Resource: '*' }, 'allow', 'none', 'none'],
+    [{ Effect: 'Allow', Action: 'admin:*', Resource: 'arn:aws:s3:::b' }, 'allow', 'none', 'none'],
+    [{ Effect: 'Deny', NotAction: 's3:Get*', Resource: '*' }, 'deny', 'deny', 'none'],
+    [{ Effect: 'Deny', NotAction: 's3:Put*', Resource: 'arn:aws:s3:::b/*' }, 'none', 'none', 'deny'],
+    [{ Effect: 'Deny', Action: '*', Resource: '*' }, 'deny', 'deny', 'deny'],
+  ];
+  for (const [statement, ofServer, ofKey, ofObject] of cases) {
+    const policy = identity(statement);
+    const what = JSON.stringify(statement);
+    assert.equal(decide(policy, server), ofServer, what);
+    assert.equal(decide(policy, key), ofKey, what);
+    assert.equal(decide(policy, object), ofObject, what);
+  }
+});
+
 void test('resources match the bucket or the object, with variables, and by exclusion', () => {
   const policy = identity({
     ...allow,

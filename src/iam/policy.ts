@@ -17,7 +17,7 @@ import {
   type Principals,
   parsePrincipals,
 } from './policy-principal.ts';
-import { checkResourcesOfBucket, parseActions, parseResources } from './policy-scope.ts';
+import { checkResourcesOfBucket, familyOf, parseActions, parseResources } from './policy-scope.ts';
 import { matchesPattern, type Pattern, type VariableLookup, variablesOf } from './wildcard.ts';
 
 export type PolicyKind = 'identity' | 'bucket';
@@ -32,6 +32,8 @@ export type Statement = {
   readonly principals: Principals | undefined;
   /** In lower case. */
   readonly actions: Scope;
+  /** The services that the actions name: `s3`, `admin`, `kms`. */
+  readonly families: ReadonlySet<string>;
   /** Undefined: whatever the action is done to. */
   readonly resources: Scope | undefined;
   readonly conditions: readonly Condition[];
@@ -182,6 +184,7 @@ function parseStatement(item: unknown, options: StatementOptions): Statement {
     effect: effect === 'Allow' ? 'allow' : 'deny',
     principals,
     actions,
+    families: new Set(actions.patterns.map(({ source }) => familyOf(source))),
     resources,
     conditions,
   };
@@ -279,11 +282,25 @@ function matchesStatement(statement: Statement, question: Question): boolean {
   const { principals, resources } = statement;
   if (principals !== undefined && !includesPrincipal(principals, question.principal)) return false;
   if (!includesText(statement.actions, question.action, question.lookup)) return false;
+  if (!speaksOfService(statement, familyOf(question.action))) return false;
   if (resources !== undefined && question.resources !== undefined) {
     const kind = principals === undefined ? 'identity' : 'bucket';
     if (!includesResource(resources, question.resources[kind], question.lookup)) return false;
   }
   return meetsConditions(statement.conditions, question.conditions, question.lookup);
+}
+
+/**
+ * Whether a statement that includes an action was meant for its service. Calls on the server have no resource
+ * that could tell: `*` with the resources of a bucket, and all but some action of S3, are not about the server.
+ */
+function speaksOfService(statement: Statement, family: string): boolean {
+  const { actions, effect, families, resources } = statement;
+  if (families.has(family)) return true;
+  if (actions.isNegated && effect === 'allow') return false;
+  if (family === 's3') return true;
+  if (resources?.isNegated === true) return effect === 'deny';
+  return family === 'kms' || resources?.patterns.some(({ source }) => source === '*') === true;
 }
 
 function includesText(scope: Scope, text: string, lookup: VariableLookup): boolean {

@@ -104,6 +104,20 @@ export function parseAcl(document: Uint8Array, owners: AclOwners, maxBytes: numb
   throw new S3Error('NotImplemented', 'Only access lists that equal a canned one are served');
 }
 
+/**
+ * The canned list that a document gives to groups, whoever the owner is: what policies judge it by before it is
+ * known whether it is served at all. Throws `XmlError` and `MalformedACLError`.
+ */
+export function aclForGroups(document: Uint8Array, maxBytes: number): CannedAcl {
+  const list = findChild(parseXml(document, { maxBytes }), 'AccessControlList');
+  const grants = list === undefined ? [] : listChildren(list, 'Grant').map(parseGrant);
+  const toAll = grants.filter(({ grantee }) => grantee === allUsers);
+  if (toAll.some(({ permission }) => permission !== 'READ')) return 'public-read-write';
+  if (toAll.length > 0) return 'public-read';
+  const isToSigned = grants.some(({ grantee }) => grantee === authenticatedUsers);
+  return isToSigned ? 'authenticated-read' : 'private';
+}
+
 function grantsOf(acl: CannedAcl, { owner, bucketOwner }: AclOwners): Grant[] {
   const own: Grant = { grantee: owner.ownerId, permission: 'FULL_CONTROL' };
   const toBucketOwner = (permission: AclPermission): Grant[] =>

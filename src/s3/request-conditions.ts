@@ -10,6 +10,7 @@ import type { Identity } from '../iam/identity.ts';
 import { plainAddress } from '../iam/policy-condition.ts';
 import { parseAmzDate } from '../sigv4/time.ts';
 import type { ObjectAttributes, ObjectEncryption } from '../store/types.ts';
+import { aclForGroups } from './acl-documents.ts';
 import type { Authentication } from './authenticate.ts';
 import { parseCopySource } from './copy-source.ts';
 import { S3Error } from './errors.ts';
@@ -37,6 +38,7 @@ const requestTag = 's3:RequestObjectTag/';
 const requestTagKeys = 's3:RequestObjectTagKeys';
 const algorithmKey = 's3:x-amz-server-side-encryption';
 const kmsKeyId = 's3:x-amz-server-side-encryption-aws-kms-key-id';
+const aclKey = 's3:x-amz-acl';
 const locationKey = 's3:LocationConstraint';
 const documentBytesMax = 64 * 1024;
 
@@ -61,6 +63,9 @@ export function asksForDocument(operation: S3Operation, keys: ReadonlySet<string
       return some(keys, (key) => key.startsWith('s3:RequestObjectTag'));
     case 'CreateBucket':
       return keys.has(locationKey);
+    case 'PutBucketAcl':
+    case 'PutObjectAcl':
+      return keys.has(aclKey);
     case 'PutObjectRetention':
     case 'PutObjectLegalHold':
       return some(keys, (key) => key.startsWith('s3:object-lock-'));
@@ -112,6 +117,13 @@ export function addDocumentConditions(
   const limits = { maxBytes: documentBytesMax, tagsMax: objectTagsMax };
   if (operation.name === 'PutObjectTagging') {
     addTags(conditions, unlessRefused(() => parseTaggingDocument(document, limits)) ?? []);
+    return;
+  }
+  if (operation.name === 'PutBucketAcl' || operation.name === 'PutObjectAcl') {
+    // The header is the same in other words, and goes before the document.
+    if (conditions[aclKey] !== undefined || document.length === 0) return;
+    const acl = unlessRefused(() => aclForGroups(document, documentBytesMax));
+    if (acl !== undefined) conditions[aclKey] = [acl];
     return;
   }
   const root = unlessRefused(() => parseXml(document, limits));

@@ -389,4 +389,29 @@ void describe('conditions of bucket policies', () => {
     assert.equal(await anyone.outcome('GET', `/${name}/k`), '200');
     assert.equal(await anyone.outcome('GET', `/${name}/k?versionId=${first}`), '403 AccessDenied');
   });
+
+  void test('an access list is judged the same as a header and as a document', async () => {
+    const name = await withPolicy({
+      Effect: 'Deny',
+      Action: ['s3:PutObjectAcl', 's3:PutBucketAcl'],
+      Condition: { StringLike: { 's3:x-amz-acl': 'public-*' } },
+    });
+    for (const target of [`/${name}`, `/${name}/there`]) {
+      const document = (await at.send('GET', `${target}?acl`)).body.toString();
+      const group = (uri: string, permission: string) =>
+        document.replace(
+          '<AccessControlList>',
+          `<AccessControlList><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="Group"><URI>http://acs.amazonaws.com/groups/global/${uri}</URI></Grantee><Permission>${permission}</Permission></Grant>`,
+        );
+      const put = (body: string, headers: Record<string, string> = {}) =>
+        at.outcome('PUT', `${target}?acl`, { headers, body });
+      assert.equal(await put('', { 'x-amz-acl': 'public-read' }), '403 AccessDenied');
+      assert.equal(await put(group('AllUsers', 'READ')), '403 AccessDenied');
+      assert.equal(await put(group('AllUsers', 'WRITE')), '403 AccessDenied');
+      assert.equal(await put(group('AuthenticatedUsers', 'READ')), '200');
+      assert.equal(await put(document), '200');
+      assert.equal(await put('', { 'x-amz-acl': 'private' }), '200');
+      assert.equal(await put('<Nope/>'), '400 MalformedACLError');
+    }
+  });
 });
