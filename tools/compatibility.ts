@@ -87,9 +87,10 @@ export function formatCompatibilityPage(): string {
     ),
     ...adminApi,
     ...table(
-      ['request', 'permission'],
-      adminRoutes.map(({ under, method, path, action }) => [
+      ['request', 'served', 'permission'],
+      adminRoutes.map(({ under, method, path, action, handler }) => [
         `\`${method} ${under === 'kms' ? kmsPrefix : (adminPrefixes[0] ?? '')}${path}\``,
+        handler === 'not-implemented' ? '501' : 'yes',
         action === undefined ? 'that of what is asked for' : `\`${action}\``,
       ]),
     ),
@@ -130,7 +131,7 @@ const adminApi = [
   '',
   '## Admin API',
   '',
-  'What `mc admin` asks of the store. `/minio/admin/v4/…` answers the same. Health and metrics: [operations.md](operations.md).',
+  'What `mc admin` asks of the store; there are no groups, service accounts and temporary credentials yet. `/minio/admin/v4/…` answers the same. Health and metrics: [operations.md](operations.md).',
   '',
 ];
 

@@ -89,6 +89,7 @@ async function answer({ deps, parts, payloads, req, path, query }: Work): Promis
   const { identity, bodySha256, secretKey } = await deps.authenticate(req);
   const body = await readBody(req, bodySha256);
   requireAction(parts, route, identity);
+  if (route.handler === 'not-implemented') throw notImplemented();
   const reply = await route.handler({
     parts,
     identity,
@@ -104,6 +105,13 @@ async function answer({ deps, parts, payloads, req, path, query }: Work): Promis
     type: reply.isSealed === true ? 'application/octet-stream' : 'application/json',
     ...(afterwards ? { afterwards } : {}),
   };
+}
+
+function notImplemented(): AdminError {
+  return new AdminError(
+    'NotImplemented',
+    'Groups, service accounts and temporary credentials are not implemented: use users and policies.',
+  );
 }
 
 function requireAction(parts: AdminParts, route: AdminRoute, identity: Identity): void {

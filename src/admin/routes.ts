@@ -19,7 +19,6 @@ import {
   attachPolicies,
   detachPolicies,
   listPolicies,
-  refuse,
   removePolicy,
   setPolicies,
   showAccount,
@@ -36,7 +35,7 @@ export type AdminRoute = {
   readonly path: string;
   /** Undefined: the handler decides by what is asked for. */
   readonly action: AdminAction | undefined;
-  readonly handler: AdminHandler;
+  readonly handler: AdminHandler | 'not-implemented';
 };
 
 type AdminMethod = AdminRoute['method'];
@@ -46,7 +45,7 @@ function on(
   method: AdminMethod,
   path: string,
   action: AdminAction | undefined,
-  handler: AdminHandler,
+  handler: AdminRoute['handler'],
 ): AdminRoute {
   return { under: 'admin', method, path, action, handler };
 }
@@ -86,7 +85,7 @@ const absentRoutes: readonly AdminRoute[] = (
     ['GET', '/temporary-account-info', undefined],
     ['POST', '/revoke-tokens/builtin', undefined],
   ] as const
-).map(([method, path, action]) => on(method, path, action, refuse));
+).map(([method, path, action]) => on(method, path, action, 'not-implemented'));
 
 /** The table. The last three of the KMS are an older form of calls under the KMS prefix. */
 export const adminRoutes: readonly AdminRoute[] = [

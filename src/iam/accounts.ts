@@ -37,6 +37,8 @@ export type AccountsDeps = {
   readonly kv: Kv;
   /** The access key of root as it is now: no user may have it. */
   rootAccessKey(): string;
+  /** The owner id under which root is shown, beside the one it always has. */
+  readonly rootOwnerId?: string;
   now(): number;
 };
 
@@ -95,6 +97,7 @@ export class Accounts {
     this.#refuseRoot(accessKey);
     checkSecretKey(secretKey);
     if (ownerId !== undefined) checkOwnerId(ownerId);
+    if (ownerId !== undefined && ownerId === this.#deps.rootOwnerId) throw ownerTaken();
     await this.#change(async () => {
       const before = await this.findUser(accessKey);
       const updatedMs = this.#deps.now();

@@ -34,6 +34,8 @@ export type CredentialsDeps = {
   readonly kv: Kv;
   readonly accounts: Accounts;
   root(): RootCredentials;
+  /** How root is shown as an owner. Default: as nothing is set. */
+  readonly rootOwner?: Owner;
 };
 
 /** Root and the enabled users. Throws `IamError` (`corrupt`) and `KvError`. */
@@ -47,13 +49,14 @@ export class AccountCredentials implements CredentialsSource {
 
   find(accessKey: string): Credentials | undefined | Promise<Credentials | undefined> {
     const { accessKey: rootKey, secretKey } = this.#deps.root();
-    if (accessKey === rootKey) return { accessKey, secretKey, identity: rootIdentity(accessKey) };
-    return this.#findUser(accessKey);
+    if (accessKey !== rootKey) return this.#findUser(accessKey);
+    return { accessKey, secretKey, identity: rootIdentity(accessKey, this.#deps.rootOwner) };
   }
 
-  /** The owner with this id. One whose account is gone has no name. */
+  /** The owner with this id, as it is shown. One whose account is gone has no name. */
   describeOwner(ownerId: string): Owner | Promise<Owner> {
-    return ownerId === rootOwner.ownerId ? rootOwner : this.#describeUser(ownerId);
+    if (ownerId !== rootOwner.ownerId) return this.#describeUser(ownerId);
+    return this.#deps.rootOwner ?? rootOwner;
   }
 
   async #findUser(accessKey: string): Promise<Credentials | undefined> {

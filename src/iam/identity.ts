@@ -38,15 +38,18 @@ export interface CredentialsSource {
   find(accessKey: string): Credentials | undefined | Promise<Credentials | undefined>;
 }
 
-/** The owner that root is, whatever its access key: that one may change with the settings. */
+/**
+ * The owner that root is, whatever its access key: that one may change with the settings. Records and decisions
+ * know root by this id; what is shown may be another, by the settings.
+ */
 export const rootOwner: Owner = {
   ownerId: createHash('sha256').update('coffer').digest('hex'),
   displayName: 'coffer',
 };
 
-/** Root under its present access key. */
-export function rootIdentity(accessKey: string): Identity {
-  return { kind: 'root', accessKey, ...rootOwner };
+/** Root under its present access key, and as the settings show it. */
+export function rootIdentity(accessKey: string, shown: Owner = rootOwner): Identity {
+  return { kind: 'root', accessKey, ownerId: shown.ownerId, displayName: shown.displayName };
 }
 
 /**

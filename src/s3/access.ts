@@ -7,7 +7,7 @@ import { findCannedAcl, dependsOnObjectAcl, isPublicAcl } from '../iam/acl.ts';
 import { authorize, type ResourceState } from '../iam/authorize.ts';
 import { type Identity, ownerIdOf } from '../iam/identity.ts';
 import type { BucketInfo, ObjectInfo, ObjectStore } from '../store/types.ts';
-import type { DocumentOptions } from './call.ts';
+import type { DocumentOptions, S3Environment } from './call.ts';
 import { type CopySource, parseCopySource } from './copy-source.ts';
 import { S3Error, toS3Error } from './errors.ts';
 import { type Permission, permissionOfSource, permissionsOf } from './permissions.ts';
@@ -31,6 +31,7 @@ export type AccessParts = RequestFacts & {
   readonly policies: PolicyCache;
   /** Users may do everything with what they own. */
   readonly grantsOwners: boolean;
+  readonly describeOwner: S3Environment['describeOwner'];
   /** The body of a configuration call. It may be asked for again later. */
   readDocument(options: DocumentOptions): Promise<Uint8Array>;
 };
@@ -72,7 +73,8 @@ export class RequestAccess {
     const { headers } = authentication;
     if (target.bucket !== '' && operation.name !== 'CreateBucket') {
       this.bucket = await this.#bucket(target.bucket);
-      checkExpectedOwner(headers['x-amz-expected-bucket-owner'], this.bucket);
+      const expected = headers['x-amz-expected-bucket-owner'];
+      if (expected !== undefined) await this.#checkOwner(expected, this.bucket);
       if (this.#isPlain(this.bucket)) return;
     }
     for (const permission of permissionsOf(operation, { target, headers })) {
@@ -94,7 +96,8 @@ export class RequestAccess {
     this.#source = source;
     const { headers } = this.#parts.authentication;
     const bucket = await this.#bucket(source.bucket);
-    checkExpectedOwner(headers['x-amz-source-expected-bucket-owner'], bucket);
+    const expected = headers['x-amz-source-expected-bucket-owner'];
+    if (expected !== undefined) await this.#checkOwner(expected, bucket);
     await this.#require(permissionOfSource(source));
   }
 
@@ -232,6 +235,12 @@ export class RequestAccess {
     if (settings.publicAccessBlock?.blockPublicAcls === true) throw new S3Error('AccessDenied');
   }
 
+  /** Owners are expected as they are shown. */
+  async #checkOwner(expected: string, bucket: BucketInfo): Promise<void> {
+    const { ownerId } = await this.#parts.describeOwner(ownerIdOf(bucket.owner));
+    if (ownerId !== expected) throw new S3Error('AccessDenied');
+  }
+
   /** Looked up once for a request. */
   #bucket(name: string): Promise<BucketInfo> {
     this.#buckets ??= new Map();
@@ -271,10 +280,4 @@ function keysInForce(identity: Identity, resource: ResourceState | undefined): R
     for (const key of policy.conditionKeys) keys.add(key);
   }
   return keys;
-}
-
-function checkExpectedOwner(expected: string | undefined, bucket: BucketInfo): void {
-  if (expected !== undefined && expected !== ownerIdOf(bucket.owner)) {
-    throw new S3Error('AccessDenied');
-  }
 }

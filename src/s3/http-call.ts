@@ -70,6 +70,7 @@ export class HttpCall implements S3Call {
       store: parts.store,
       policies: parts.policies,
       grantsOwners: parts.environment.grantsOwners,
+      describeOwner: (ownerId) => parts.environment.describeOwner(ownerId),
       readDocument: (options) => this.readDocument(options),
     });
   }

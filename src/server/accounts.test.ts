@@ -140,7 +140,9 @@ void test('a change of a user is in force on every worker with the next request'
 void test('users outlive the server, own what they make, and administer as their policies say', async () => {
   using directory = makeTestDirectory();
   const port = await findTestPort();
-  const options = { directory: directory.path, port, env: { COFFER_WORKERS: '2' } };
+  const rootId = '12'.repeat(32);
+  const env = { COFFER_WORKERS: '2', COFFER_ROOT_OWNER_ID: rootId };
+  const options = { directory: directory.path, port, env };
   const as = { accessKey: 'alice', secretKey };
   {
     await using server = startTestServer(options);
@@ -173,7 +175,9 @@ void test('users outlive the server, own what they make, and administer as their
   const expecting = (id: string) =>
     callServer({ port, target: '/hers', headers: { 'x-amz-expected-bucket-owner': id } });
   assert.equal((await expecting('ab'.repeat(32))).status, 200);
-  assert.equal((await expecting('cd'.repeat(32))).status, 403);
+  assert.equal((await expecting(rootId)).status, 403);
+  const all = (await callServer({ port, target: '/' })).body.toString();
+  assert.ok(all.includes(`<ID>${rootId}</ID><DisplayName>coffer</DisplayName>`), all);
 
   assert.equal((await admin.call('GET', '/list-users', { as })).status, 403);
   assert.equal((await admin.call('GET', '/user-info?accessKey=alice', { as })).status, 200);

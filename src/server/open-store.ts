@@ -91,8 +91,14 @@ export async function openStore(deps: OpenStoreDeps): Promise<OpenedStore> {
   const generated = configured ? undefined : await loadOrGenerateCredentials(kv);
   const root = configured ?? generated?.credentials;
   if (!root) throw new Error('root credentials are either configured or generated');
-  const accounts = new Accounts({ kv, rootAccessKey: () => root.accessKey, now: Date.now });
-  const credentials = new AccountCredentials({ kv, accounts, root: () => root });
+  const { rootOwner } = settings;
+  const accounts = new Accounts({
+    kv,
+    rootAccessKey: () => root.accessKey,
+    rootOwnerId: rootOwner.ownerId,
+    now: Date.now,
+  });
+  const credentials = new AccountCredentials({ kv, accounts, root: () => root, rootOwner });
   const resources = opened.move();
   return {
     store,

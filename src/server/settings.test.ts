@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { rootOwner } from '../iam/identity.ts';
 import { parseKmsBoolean } from '../kms/config.ts';
 import { findUnknownSettings, parseSettings, SettingsError, settings } from './settings.ts';
 import { formatSettingsHelp, formatSettingsPage } from './settings-page.ts';
@@ -82,4 +83,19 @@ void test('misspelt settings are found', () => {
     }),
     ['COFFER_WORKER', 'MINIO_KMS_KES_ENDPOINTS'],
   );
+});
+
+void test('root is shown under the owner id and name of the settings, or the usual ones', () => {
+  assert.deepEqual(parseSettings({}).rootOwner, rootOwner);
+  const ownerId = 'ab'.repeat(32);
+  assert.deepEqual(
+    parseSettings({ COFFER_ROOT_OWNER_ID: ownerId, COFFER_ROOT_DISPLAY_NAME: 'Ops' }).rootOwner,
+    { ownerId, displayName: 'Ops' },
+  );
+  for (const wrong of ['ab', 'AB'.repeat(32)]) {
+    assert.throws(
+      () => parseSettings({ COFFER_ROOT_OWNER_ID: wrong }),
+      (error) => error instanceof SettingsError && error.code === 'invalid-setting',
+    );
+  }
 });

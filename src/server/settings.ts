@@ -3,6 +3,7 @@
 // test compares them. Names that the documents of MinIO use keep their name and their rules; what those
 // systems did not have is `COFFER_…`.
 
+import { type Owner, rootOwner } from '../iam/identity.ts';
 import { parseKmsBoolean } from '../kms/config.ts';
 
 /** How a value is written. `secret` values are never printed. */
@@ -60,6 +61,20 @@ export const settings: readonly Setting[] = [
     type: 'file',
     default: '',
     help: 'File that holds the text of MINIO_ROOT_PASSWORD, found like that of MINIO_ROOT_USER_FILE. Excludes MINIO_ROOT_PASSWORD.',
+  },
+  {
+    name: 'COFFER_ROOT_OWNER_ID',
+    group: 'Credentials',
+    type: 'text',
+    default: '',
+    help: 'Canonical id of root as the owner of buckets and objects, 64 lower-case hexadecimal digits. Unset: one that is the same on every server.',
+  },
+  {
+    name: 'COFFER_ROOT_DISPLAY_NAME',
+    group: 'Credentials',
+    type: 'text',
+    default: 'coffer',
+    help: 'Name of root beside its owner id.',
   },
   {
     name: 'MINIO_CONFIG_ENV_FILE',
@@ -287,6 +302,8 @@ export type ServerSettings = {
   /** The environment with the env file laid over it. Holds secrets. */
   readonly env: Readonly<Record<string, string>>;
   readonly rootCredentials: RootCredentials | undefined;
+  /** How root is shown as an owner. */
+  readonly rootOwner: Owner;
   readonly isAutoEncryption: boolean;
   /** Keys of SSE-C are taken over plain HTTP too. */
   readonly allowsKeysInClear: boolean;
@@ -333,6 +350,7 @@ export function parseSettings(env: Readonly<Record<string, string>>): ServerSett
   return {
     env,
     rootCredentials: parseRootCredentials(env),
+    rootOwner: parseRootOwner(env),
     isAutoEncryption: parseKmsBoolean(text('MINIO_KMS_AUTO_ENCRYPTION')),
     dsseKeyName: text('COFFER_DSSE_KEY_NAME'),
     bucketKeyMs: (integer(env, 'COFFER_BUCKET_KEY_SECONDS') ?? 300) * 1000,
@@ -439,6 +457,18 @@ function parseList(text: string): string[] {
 function parseLogLevel(text: string): LogLevel {
   if (text === 'debug' || text === 'warn' || text === 'error') return text;
   return 'info';
+}
+
+function parseRootOwner(env: Readonly<Record<string, string>>): Owner {
+  const text = settingText(env, 'COFFER_ROOT_OWNER_ID');
+  if (text !== '' && !/^[0-9a-f]{64}$/.test(text)) {
+    throw new SettingsError(
+      'invalid-setting',
+      `COFFER_ROOT_OWNER_ID is '${text}': set it to 64 lower-case hexadecimal digits, or remove it`,
+    );
+  }
+  const displayName = settingText(env, 'COFFER_ROOT_DISPLAY_NAME');
+  return { ownerId: text === '' ? rootOwner.ownerId : text, displayName };
 }
 
 function parseRootCredentials(env: Readonly<Record<string, string>>): RootCredentials | undefined {

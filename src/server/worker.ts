@@ -343,7 +343,7 @@ class Worker {
     if (opened) return opened.credentials.find(accessKey);
     const root = this.#settings.rootCredentials;
     if (root?.accessKey !== accessKey) return undefined;
-    return { ...root, identity: rootIdentity(accessKey) };
+    return { ...root, identity: rootIdentity(accessKey, this.#settings.rootOwner) };
   }
 
   #adminParts(conditions: ConditionValues): AdminParts {

@@ -158,14 +158,6 @@ async function listBuckets(
   });
 }
 
-/** Calls on things that there are none of: groups, access keys of users, temporary credentials. */
-export const refuse: AdminHandler = async () => {
-  throw new AdminError(
-    'NotImplemented',
-    'Groups, service accounts and temporary credentials are not implemented: use users and policies.',
-  );
-};
-
 /** As clients write it to a file. */
 function indented(value: unknown): string {
   return JSON.stringify(value, undefined, 1);
