@@ -148,10 +148,9 @@ async function listBuckets(
     store.totals(),
   ]);
   const may = (action: `s3:${string}`, name: string) => parts.isAllowed(identity, action, name);
-  return buckets.flatMap(({ name, createdMs, owner }) => {
-    const isOwn = identity.kind === 'user' && owner === identity.ownerId;
-    const read = isOwn || may('s3:ListBucket', name) || may('s3:GetBucketLocation', name);
-    const write = isOwn || may('s3:PutObject', `${name}/x`);
+  return buckets.flatMap(({ name, createdMs }) => {
+    const read = may('s3:ListBucket', name) || may('s3:GetBucketLocation', name);
+    const write = may('s3:PutObject', `${name}/x`);
     if (!read && !write) return [];
     const { objects = 0, bytes = 0 } = totals.byBucket.get(name) ?? {};
     const created = new Date(createdMs).toISOString();
