@@ -296,3 +296,14 @@ function wrap(kv: Kv): Kv {
     close: () => kv.close(),
   };
 }
+
+void test('a policy keeps its id, however that is spelt, and is shown with lists', async () => {
+  const { accounts } = openAccounts();
+  const statement =
+    '{"Resource":"*","Condition":{"StringEquals":{"aws:username":"x"}},"Action":"s3:*","Effect":"Deny","Sid":"s"}';
+  await accounts.putPolicy('mine', `{"Statement":${statement},"Version":"2012-10-17","ID":"i"}`);
+  assert.equal(
+    (await accounts.getPolicy('mine')).text,
+    '{"ID":"i","Version":"2012-10-17","Statement":[{"Sid":"s","Effect":"Deny","Action":["s3:*"],"Resource":["*"],"Condition":{"StringEquals":{"aws:username":["x"]}}}]}',
+  );
+});

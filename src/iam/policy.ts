@@ -73,7 +73,7 @@ export function parsePolicy(text: string, kind: PolicyKind, bucket?: string): Po
     );
   }
   const document = parseJson(text);
-  checkMembers(document, documentMembers, 'policy');
+  checkMembers(document, kind === 'identity' ? identityMembers : documentMembers, 'policy');
   const { Version: version, Id: id, Statement: given } = document;
   if (version !== undefined && version !== '' && !versions.has(version)) {
     throw malformed('The policy must contain a valid version string');
@@ -112,6 +112,8 @@ export function evaluatePolicies(
 const currentVersion = '2012-10-17';
 const versions: ReadonlySet<unknown> = new Set([currentVersion, '2008-10-17']);
 const documentMembers: ReadonlySet<string> = new Set(['Version', 'Id', 'Statement']);
+/** Stored policies of MinIO spell the id so. */
+const identityMembers: ReadonlySet<string> = new Set([...documentMembers, 'ID']);
 const statementMembers: ReadonlySet<string> = new Set([
   'Sid',
   'Effect',

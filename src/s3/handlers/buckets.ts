@@ -42,8 +42,8 @@ type BucketQuery = { readonly prefix: string; readonly after: string; readonly l
 type BucketPage = { readonly buckets: readonly BucketInfo[]; readonly isTruncated: boolean };
 
 /**
- * Who may not list all buckets sees those that are its own, that it may list, or whose place it may ask for.
- * Throws `AccessDenied` when there is none.
+ * Who may not list all buckets sees those that it may list, or whose place it may ask for. Throws `AccessDenied`
+ * when there is none.
  */
 async function findVisible(call: S3Call, query: BucketQuery): Promise<BucketPage> {
   if (call.identity.kind === 'anonymous') throw new S3Error('AccessDenied');
@@ -64,8 +64,7 @@ async function findVisible(call: S3Call, query: BucketQuery): Promise<BucketPage
   };
 }
 
-async function isVisible(call: S3Call, { name, owner }: BucketInfo): Promise<boolean> {
-  if (owner === call.owner) return true;
+async function isVisible(call: S3Call, { name }: BucketInfo): Promise<boolean> {
   try {
     for (const action of ['s3:ListBucket', 's3:GetBucketLocation']) {
       if (await call.isAllowed([{ action, bucket: name, key: '' }])) return true;
