@@ -205,6 +205,46 @@ async function objectLock({ mc }: At): Promise<void> {
   await mc(['rb', 't/locked']);
 }
 
+/** Lifecycle rules: added, shown, exported, removed and brought back. */
+async function lifecycleRules({ mc }: At): Promise<void> {
+  await mc(['mb', 't/aging']);
+  await mc(['ilm', 'rule', 'ls', 't/aging'], { exitCode: 1 });
+  await mc(['ilm', 'rule', 'add', 't/aging', '--prefix', 'logs/', '--expire-days', '30']);
+  await mc([
+    ...['ilm', 'rule', 'add', 't/aging', '--tags', 'a=1&b=2', '--size-gt', '1KiB'],
+    ...['--noncurrent-expire-days', '7', '--noncurrent-expire-newer', '2'],
+  ]);
+  await mc(['ilm', 'rule', 'add', 't/aging', '--expire-delete-marker']);
+  await mc(['ilm', 'rule', 'add', 't/aging', '--expire-days', '0'], { exitCode: 1 });
+  const shown = documents(await mc(['ilm', 'rule', 'ls', '--json', 't/aging']))[0];
+  const { Rules: rules } = shown?.['config'] as { readonly Rules: readonly { ID: string }[] };
+  const tags = [
+    { Key: 'a', Value: '1' },
+    { Key: 'b', Value: '2' },
+  ];
+  const [first, second, third] = rules.map(({ ID: _, ...rule }) => rule);
+  assert.deepEqual(
+    [first, second, third],
+    [
+      { Expiration: { Days: 30 }, Filter: { Prefix: 'logs/' }, Status: 'Enabled' },
+      {
+        Filter: { And: { Tags: tags, ObjectSizeGreaterThan: 1024 } },
+        NoncurrentVersionExpiration: { NoncurrentDays: 7, NewerNoncurrentVersions: 2 },
+        Status: 'Enabled',
+      },
+      { Expiration: { ExpiredObjectDeleteMarker: true }, Status: 'Enabled' },
+    ],
+  );
+  const exported = (await mc(['ilm', 'rule', 'export', 't/aging'])).stdout;
+  await mc(['ilm', 'rule', 'rm', '--id', rules[0]?.ID ?? '', 't/aging']);
+  assert.doesNotMatch((await mc(['ilm', 'rule', 'ls', 't/aging'])).stdout, /logs/);
+  await mc(['ilm', 'rule', 'rm', '--all', '--force', 't/aging']);
+  await mc(['ilm', 'rule', 'ls', 't/aging'], { exitCode: 1 });
+  await mc(['ilm', 'rule', 'import', 't/aging'], { input: exported });
+  assert.equal((await mc(['ilm', 'rule', 'export', 't/aging'])).stdout, exported);
+  await mc(['rb', 't/aging']);
+}
+
 async function removal({ mc }: At): Promise<void> {
   await mc(['rm', 't/plain/copied']);
   await mc(['stat', 't/plain/copied'], { exitCode: 1 });
@@ -225,6 +265,7 @@ export const chapters: readonly {
   { name: 'encryption of a bucket', run: encryption },
   { name: 'versions', run: versions },
   { name: 'object lock', run: objectLock },
+  { name: 'lifecycle rules', run: lifecycleRules },
   { name: 'keys, information, restart', run: administration },
   { name: 'removal', run: removal },
 ];

@@ -5,6 +5,7 @@ import { adminCommands } from './admin-commands.ts';
 import { anonymousCommands } from './anonymous-commands.ts';
 import { flag, many, option } from './command-spec.ts';
 import type { CommandSpec } from './command-spec.ts';
+import { ruleCommands } from './ilm-commands.ts';
 import { legalHoldCommands, retentionCommands, versionCommands } from './version-commands.ts';
 import {
   attrFlag,
@@ -211,6 +212,11 @@ export const commands: readonly CommandSpec[] = [
     load: async () => (await import('./commands/read.ts')).runHead,
   },
   {
+    name: 'ilm',
+    summary: 'manage what expires',
+    commands: [{ name: 'rule', summary: 'manage lifecycle rules', commands: ruleCommands }],
+  },
+  {
     name: 'ls',
     summary: 'list buckets and objects',
     usage: '[TARGET...]',
@@ -399,7 +405,7 @@ export const commands: readonly CommandSpec[] = [
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'batch cors event idp ilm license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'batch cors event idp license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );

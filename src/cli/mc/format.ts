@@ -108,6 +108,35 @@ export function boxTable(rows: readonly (readonly string[])[]): string {
   return [rule('┌', '┬', '┐'), ...lines, rule('└', '┴', '┘')].join('\n');
 }
 
+/** A box with a title, a row of headings (the first) and rules below both; some columns stand to the right. */
+export function ruledTable(
+  title: string,
+  rows: readonly (readonly string[])[],
+  rightColumns: readonly number[],
+): string {
+  const widths = columnWidths(rows);
+  const rule = (left: string, middle: string, right: string) =>
+    left + widths.map((width) => '─'.repeat(width + 2)).join(middle) + right;
+  const lines = rows.map((row, index) => {
+    const cells = row.map((cell, column) => {
+      const padding = ' '.repeat((widths[column] ?? 0) - Array.from(cell).length);
+      const isRight = index > 0 && rightColumns.includes(column);
+      return isRight ? padding + cell : cell + padding;
+    });
+    return `│ ${cells.join(' │ ')} │`;
+  });
+  const inner = widths.reduce((sum, width) => sum + width + 3, -3);
+  return [
+    rule('┌', '─', '┐'),
+    `│ ${title.padEnd(inner)} │`,
+    rule('├', '┬', '┤'),
+    lines[0] ?? '',
+    rule('├', '┼', '┤'),
+    ...lines.slice(1),
+    rule('└', '┴', '┘'),
+  ].join('\n');
+}
+
 function columnWidths(rows: readonly (readonly string[])[]): number[] {
   const count = rows[0]?.length ?? 0;
   return Array.from({ length: count }, (_, column) =>

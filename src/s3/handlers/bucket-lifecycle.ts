@@ -143,9 +143,9 @@ function parseConditions(element: XmlElement): LifecycleFilter {
 
 function parseTag(element: XmlElement): Tag {
   const key = findChild(element, 'Key')?.text;
-  const value = findChild(element, 'Value')?.text;
-  if (key === undefined || value === undefined) throw new S3Error('MalformedXML');
-  return { key, value };
+  if (key === undefined) throw new S3Error('MalformedXML');
+  // Clients leave an empty value out.
+  return { key, value: findChild(element, 'Value')?.text ?? '' };
 }
 
 function parseExpiration(rule: XmlElement): Pick<LifecycleRule, 'expiration'> {
