@@ -3,6 +3,7 @@
 
 import { parseArgs } from 'node:util';
 import { seededRandom } from '../test/support/seeded-random.ts';
+import { serverTargets } from '../test/fuzz/server-targets.ts';
 import { type FuzzTarget, fuzzTargets } from '../test/fuzz/targets.ts';
 
 const { values } = parseArgs({
@@ -49,7 +50,10 @@ function mutate(target: FuzzTarget): Buffer {
   return bytes;
 }
 
-const targets = (await fuzzTargets()).filter((target) => target.name.includes(values.only));
+const server = await serverTargets();
+const targets = [...(await fuzzTargets()), ...server.targets].filter((target) =>
+  target.name.includes(values.only),
+);
 const counts = new Map<string, number>();
 const deadline = Date.now() + Number(values.seconds) * 1000;
 console.log(`seed ${seed}, ${values.seconds} s, ${targets.length} targets`);
@@ -72,3 +76,4 @@ while (Date.now() < deadline) {
   }
 }
 for (const [name, count] of counts) console.log(`ok   ${name}: ${count} inputs`);
+await server.close();

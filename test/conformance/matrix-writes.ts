@@ -41,13 +41,13 @@ export type Written = {
 
 /** Stands in the middle of everything that is not too short for it, so that traces can be searched for. */
 export const marker: Buffer = Buffer.from(`marker-${randomBytes(16).toString('hex')}`);
-const pool = randomBytes(6 * mib);
+const pool = randomBytes(8 * mib);
 let turn = 0;
 
 /** Bytes that differ from those of every other call. */
 export function bodyOf(sizeBytes: number): Buffer {
   turn += 1;
-  const start = (turn * 7919) % (pool.length - 5 * mib - 16);
+  const start = (turn * 7919) % (pool.length - sizeBytes);
   const body = Buffer.from(pool.subarray(start, start + sizeBytes));
   if (sizeBytes > marker.length) marker.copy(body, Math.floor(sizeBytes / 2));
   return body;

@@ -28,6 +28,8 @@ import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
 import { kesTargets } from './kes-targets.ts';
 import { kmipTargets } from './kmip-target.ts';
 import { policyTargets } from './policy-targets.ts';
+import { recordTargets } from './record-targets.ts';
+import { signatureTargets } from './signature-targets.ts';
 
 export type FuzzTarget = {
   readonly name: string;
@@ -238,6 +240,8 @@ export async function fuzzTargets(): Promise<FuzzTarget[]> {
     },
     ...kmipTargets(),
     ...policyTargets(),
+    ...recordTargets(),
+    ...signatureTargets(),
   ];
 }
 
