@@ -139,7 +139,10 @@ export async function serverTargets(): Promise<{
       run: (input) => sendBytes(at, input),
     },
   ];
-  return { targets, close: () => at.close() };
+  return {
+    targets: targets.map((target) => ({ ...target, isSlow: true })),
+    close: () => at.close(),
+  };
 }
 
 function text(value: string): Uint8Array {

@@ -33,6 +33,8 @@ import { signatureTargets } from './signature-targets.ts';
 
 export type FuzzTarget = {
   readonly name: string;
+  /** Asks a whole server, so gets an input only now and then. */
+  readonly isSlow?: true;
   /** Valid inputs. */
   readonly samples: readonly Uint8Array[];
   /** Called with the input and whether it differs from every sample. Throws on a violation. */
