@@ -109,18 +109,22 @@ function encode(fields: Packed): Buffer {
   return packr.pack([version, ...fields]);
 }
 
-/** Values come from our own commits, and are authenticated when sealed; what else decodes is damage. */
-function decode(value: Uint8Array, what: string): Packed {
-  let fields: unknown;
+/**
+ * Values come from our own commits, and are authenticated when sealed; what else decodes is damage. So is what
+ * `unpack` cannot take. Throws `KvError` `corrupt` and nothing else.
+ */
+function decode<Decoded>(
+  value: Uint8Array,
+  what: string,
+  unpack: (fields: Packed) => Decoded,
+): Decoded {
   try {
-    fields = unpackr.unpack(value);
+    const fields: unknown = unpackr.unpack(value);
+    if (Array.isArray(fields) && fields[0] === version) return unpack(fields as Packed);
   } catch (cause) {
     throw new KvError('corrupt', `the record of ${what} is damaged`, { cause });
   }
-  if (!Array.isArray(fields) || fields[0] !== version) {
-    throw new KvError('corrupt', `the record of ${what} has an unknown layout`);
-  }
-  return fields as Packed;
+  throw new KvError('corrupt', `the record of ${what} has an unknown layout`);
 }
 
 export function encodeObject(record: ObjectRecord): Buffer {
@@ -145,21 +149,22 @@ export function encodeObject(record: ObjectRecord): Buffer {
 
 /** The record without its parts. */
 export function decodeObject(value: Uint8Array): ObjectRecord {
-  const f = decode(value, 'an object');
-  return {
-    versionId: f[1] as string,
-    etag: f[2] as string,
-    sizeBytes: f[3] as number,
-    modifiedMs: f[4] as number,
-    owner: f[5] as string,
-    attributes: unpackAttributes(f[6] as Packed),
-    ...(f[7] ? { envelope: unpackEnvelope(f[7] as Packed) } : {}),
-    ...unpackChecksum(f[8]),
-    ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
-    ...(f[10] ? { partsId: f[10] as string } : {}),
-    ...(f[11] ? { version: unpackState(f[11] as Packed) } : {}),
-    ...(f[12] ? { lock: unpackLock(f[12] as Packed) } : {}),
-  };
+  return decode(value, 'an object', (f) => {
+    return {
+      versionId: f[1] as string,
+      etag: f[2] as string,
+      sizeBytes: f[3] as number,
+      modifiedMs: f[4] as number,
+      owner: f[5] as string,
+      attributes: unpackAttributes(f[6] as Packed),
+      ...(f[7] ? { envelope: unpackEnvelope(f[7] as Packed) } : {}),
+      ...unpackChecksum(f[8]),
+      ...(f[9] ? { data: unpackStored(f[9] as Packed) } : {}),
+      ...(f[10] ? { partsId: f[10] as string } : {}),
+      ...(f[11] ? { version: unpackState(f[11] as Packed) } : {}),
+      ...(f[12] ? { lock: unpackLock(f[12] as Packed) } : {}),
+    };
+  });
 }
 
 export function encodeParts(parts: readonly PartRecord[]): Buffer {
@@ -167,9 +172,9 @@ export function encodeParts(parts: readonly PartRecord[]): Buffer {
 }
 
 export function decodeParts(value: Uint8Array): PartRecord[] {
-  return decode(value, 'the parts of an object')
-    .slice(1)
-    .map((packed) => unpackPart(packed as Packed));
+  return decode(value, 'the parts of an object', (fields) =>
+    fields.slice(1).map((packed) => unpackPart(packed as Packed)),
+  );
 }
 
 export function encodePart(part: PartRecord): Buffer {
@@ -177,7 +182,7 @@ export function encodePart(part: PartRecord): Buffer {
 }
 
 export function decodePart(value: Uint8Array): PartRecord {
-  return unpackPart(decode(value, 'a part')[1] as Packed);
+  return decode(value, 'a part', (f) => unpackPart(f[1] as Packed));
 }
 
 export function encodeBucket(record: BucketRecord): Buffer {
@@ -186,15 +191,16 @@ export function encodeBucket(record: BucketRecord): Buffer {
 }
 
 export function decodeBucket(value: Uint8Array): BucketRecord {
-  const f = decode(value, 'a bucket');
-  return {
-    id: f[1] as Buffer,
-    createdMs: f[2] as number,
-    owner: f[3] as string,
-    location: f[4] as string,
-    settings: f[5] as BucketSettings,
-    ...(f[6] === null ? {} : { deletingSinceMs: f[6] as number }),
-  };
+  return decode(value, 'a bucket', (f) => {
+    return {
+      id: f[1] as Buffer,
+      createdMs: f[2] as number,
+      owner: f[3] as string,
+      location: f[4] as string,
+      settings: f[5] as BucketSettings,
+      ...(f[6] === null ? {} : { deletingSinceMs: f[6] as number }),
+    };
+  });
 }
 
 export function encodeUpload(record: UploadRecord): Buffer {
@@ -209,16 +215,17 @@ export function encodeUpload(record: UploadRecord): Buffer {
 }
 
 export function decodeUpload(value: Uint8Array): UploadRecord {
-  const f = decode(value, 'an upload');
-  const checksum = f[5] as [Checksum['algorithm'], Checksum['type']] | null;
-  return {
-    initiatedMs: f[1] as number,
-    owner: f[2] as string,
-    attributes: unpackAttributes(f[3] as Packed),
-    ...(f[4] ? { envelope: unpackEnvelope(f[4] as Packed) } : {}),
-    ...(checksum ? { checksum: { algorithm: checksum[0], type: checksum[1] } } : {}),
-    ...(f[6] ? { lock: unpackLock(f[6] as Packed) } : {}),
-  };
+  return decode(value, 'an upload', (f) => {
+    const checksum = f[5] as [Checksum['algorithm'], Checksum['type']] | null;
+    return {
+      initiatedMs: f[1] as number,
+      owner: f[2] as string,
+      attributes: unpackAttributes(f[3] as Packed),
+      ...(f[4] ? { envelope: unpackEnvelope(f[4] as Packed) } : {}),
+      ...(checksum ? { checksum: { algorithm: checksum[0], type: checksum[1] } } : {}),
+      ...(f[6] ? { lock: unpackLock(f[6] as Packed) } : {}),
+    };
+  });
 }
 
 export function encodeGarbage(record: GarbageRecord): Buffer {
@@ -235,24 +242,25 @@ export function encodeGarbage(record: GarbageRecord): Buffer {
 }
 
 export function decodeGarbage(value: Uint8Array): GarbageRecord {
-  const f = decode(value, 'garbage');
-  switch (f[1] as GarbageRecord['kind']) {
-    case 'blobs':
-      return { kind: 'blobs', ids: f[2] as string[] };
-    case 'entries':
-      return { kind: 'entries', entryKeys: f[2] as Uint8Array[] };
-    case 'upload':
-      return {
-        kind: 'upload',
-        bucketId: f[2] as Uint8Array,
-        name: f[3] as Uint8Array,
-        uploadId: f[4] as string,
-      };
-    case 'bucket':
-      return { kind: 'bucket', bucketId: f[2] as Uint8Array };
-    default:
-      throw new KvError('corrupt', 'the record of garbage has an unknown kind');
-  }
+  return decode(value, 'garbage', (f) => {
+    switch (f[1] as GarbageRecord['kind']) {
+      case 'blobs':
+        return { kind: 'blobs', ids: f[2] as string[] };
+      case 'entries':
+        return { kind: 'entries', entryKeys: f[2] as Uint8Array[] };
+      case 'upload':
+        return {
+          kind: 'upload',
+          bucketId: f[2] as Uint8Array,
+          name: f[3] as Uint8Array,
+          uploadId: f[4] as string,
+        };
+      case 'bucket':
+        return { kind: 'bucket', bucketId: f[2] as Uint8Array };
+      default:
+        throw new KvError('corrupt', 'the record of garbage has an unknown kind');
+    }
+  });
 }
 
 /** The value of an index entry: the plaintext size it stands for. */
@@ -261,7 +269,7 @@ export function encodeSize(sizeBytes: number): Buffer {
 }
 
 export function decodeSize(value: Uint8Array): number {
-  return decode(value, 'an index entry')[1] as number;
+  return decode(value, 'an index entry', (f) => f[1] as number);
 }
 
 /** The value of an entry that only says that something is there. */

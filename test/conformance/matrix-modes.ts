@@ -182,7 +182,11 @@ export const modes: readonly Mode[] = [...requestedModes, ...defaultModes, ...ov
 
 /** What a write that asks for `mode` gets in the bucket that `bucketMode` is about. */
 export function settledMode(mode: Mode, bucketMode: Mode): Mode {
-  if (mode.name !== 'plain' || bucketMode.bucketDefault === undefined) return mode;
+  const { bucketDefault, bucketKeyDefault } = bucketMode;
+  if (bucketKeyDefault === true && mode.shown['method'] === 'aws:kms') {
+    return { ...mode, shown: { ...mode.shown, 'bucket-key-enabled': 'true' } };
+  }
+  if (mode.name !== 'plain' || bucketDefault === undefined) return mode;
   const given = defaultModes.find(
     (other) => defaultDocument(other) === defaultDocument(bucketMode),
   );

@@ -41,13 +41,13 @@ export type Written = {
 
 /** Stands in the middle of everything that is not too short for it, so that traces can be searched for. */
 export const marker: Buffer = Buffer.from(`marker-${randomBytes(16).toString('hex')}`);
-const pool = randomBytes(6 * mib);
+const pool = randomBytes(8 * mib);
 let turn = 0;
 
 /** Bytes that differ from those of every other call. */
 export function bodyOf(sizeBytes: number): Buffer {
   turn += 1;
-  const start = (turn * 7919) % (pool.length - 5 * mib - 16);
+  const start = (turn * 7919) % (pool.length - sizeBytes);
   const body = Buffer.from(pool.subarray(start, start + sizeBytes));
   if (sizeBytes > marker.length) marker.copy(body, Math.floor(sizeBytes / 2));
   return body;
@@ -113,24 +113,24 @@ export class MatrixWriter {
       case 'copied parts by range':
         return this.#copyParts(target, mode, await this.#rangedSources(from, size));
       case 'copy of a multipart object':
-        return this.#copyObject(target, mode, await this.#source(from, size, 'multipart'), {});
+        return this.copyObject(target, mode, await this.#source(from, size, 'multipart'), {});
       case 'copy of an old version':
-        return this.#copyObject(target, mode, await this.#source(from, size, 'old version'), {});
+        return this.copyObject(target, mode, await this.#source(from, size, 'old version'), {});
       case 'copy onto itself': {
         // Where the bucket has a default, asking for nothing gives that.
         const { bytes, label } = await this.put(target, settledMode(from, mode), bodyOf(size));
         const source: Source = { name: target, bytes, label, headers: from.source };
-        return this.#copyObject(target, mode, source, this.#newLabel());
+        return this.copyObject(target, mode, source, this.newLabel());
       }
       case 'copy with new metadata':
-        return this.#copyObject(
+        return this.copyObject(
           target,
           mode,
           await this.#source(from, size, 'single'),
-          this.#newLabel(),
+          this.newLabel(),
         );
       case 'copy':
-        return this.#copyObject(target, mode, await this.#source(from, size, 'single'), {});
+        return this.copyObject(target, mode, await this.#source(from, size, 'single'), {});
     }
   }
 
@@ -231,7 +231,8 @@ export class MatrixWriter {
     return { bytes: Buffer.concat(bodies), parts, etag, label, versionId, mode };
   }
 
-  async #copyObject(
+  /** CopyObject; `more` may bring new metadata. */
+  async copyObject(
     target: string,
     mode: Mode,
     source: Source,
@@ -246,7 +247,8 @@ export class MatrixWriter {
     const answer = success(await this.#at.send('PUT', target, { headers }));
     assert.deepEqual(shownEncryption(answer.headers), mode.shown);
     const etag = bare(textsOf(xmlOf(answer), 'ETag')[0]);
-    checkSingleEtag(mode, source.bytes, etag);
+    // A copy onto itself that only changes attributes keeps the ETag that the object had in parts.
+    if (!etag.includes('-')) checkSingleEtag(mode, source.bytes, etag);
     const label = more['x-amz-meta-label'] ?? source.label;
     const { bytes } = source;
     return { bytes, parts: undefined, etag, label, versionId: versionOf(answer), mode };
@@ -291,7 +293,8 @@ export class MatrixWriter {
     return { name: `${name}${version}`, bytes, label, headers: from.source };
   }
 
-  #newLabel(): Readonly<Record<string, string>> {
+  /** Headers that replace the metadata by a new label. */
+  newLabel(): Readonly<Record<string, string>> {
     return { 'x-amz-metadata-directive': 'REPLACE', 'x-amz-meta-label': this.#nextLabel() };
   }
 
@@ -301,7 +304,7 @@ export class MatrixWriter {
   }
 }
 
-type Source = {
+export type Source = {
   /** The value of `x-amz-copy-source`. */
   readonly name: string;
   readonly bytes: Buffer;

@@ -4,14 +4,17 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import path from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
 import { Client as MinioClient } from 'minio';
+import { openFileBlobStore } from '../../src/blob/files.ts';
 import { openMemoryBlobStore } from '../../src/blob/memory.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { parseXml, type XmlElement } from '../../src/base/xml.ts';
 import type { Credentials } from '../../src/iam/identity.ts';
 import { parsePolicy } from '../../src/iam/policy.ts';
 import { rootCredentialsSource } from '../../src/iam/root-credentials.ts';
+import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import { openMemoryKv } from '../../src/kv/memory.ts';
 import { configureS3Server, createS3Handler, type S3Limits } from '../../src/s3/handler.ts';
 import { type SigningPayload, signRequest } from '../../src/sigv4/sign.ts';
@@ -33,6 +36,7 @@ export type Harness = {
   readonly store: ObjectStore;
   readonly kms: VectorKms;
   readonly kv: Kv;
+  /** Empty when a folder keeps them. */
   readonly blobs: ReturnType<typeof openMemoryBlobStore>;
   readonly server: Server;
   readonly sdk: S3Client;
@@ -95,6 +99,8 @@ export type HarnessOptions = {
   readonly domains?: readonly string[];
   readonly limits?: S3Limits;
   readonly wrap?: (store: ObjectStore) => ObjectStore;
+  /** Keeps everything below this folder, so that a later harness finds it again; in memory without one. */
+  readonly dir?: string;
 };
 
 /** Starts a server on a free port of the loopback. */
@@ -107,10 +113,12 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
   });
   const blobs = openMemoryBlobStore();
-  const kv = openMemoryKv();
+  const { dir } = options;
+  const kv = dir === undefined ? openMemoryKv() : openLmdbKv(path.join(dir, 'metadata'));
+  const files = dir === undefined ? undefined : await openFileBlobStore(path.join(dir, 'blobs'));
   const opened = await openObjectStore({
     kv,
-    blobs,
+    blobs: files ?? blobs,
     kms: options.withoutKms === true ? undefined : kms,
     log: silentLog,
     settings: {
@@ -192,6 +200,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
         server.close(() => resolve());
       });
       await opened.close();
+      await files?.close();
+      await kv.close();
     },
   };
 }

@@ -28,9 +28,13 @@ import { SigningKeyCache } from '../../src/sigv4/signing-key.ts';
 import { kesTargets } from './kes-targets.ts';
 import { kmipTargets } from './kmip-target.ts';
 import { policyTargets } from './policy-targets.ts';
+import { recordTargets } from './record-targets.ts';
+import { signatureTargets } from './signature-targets.ts';
 
 export type FuzzTarget = {
   readonly name: string;
+  /** Asks a whole server, so gets an input only now and then. */
+  readonly isSlow?: true;
   /** Valid inputs. */
   readonly samples: readonly Uint8Array[];
   /** Called with the input and whether it differs from every sample. Throws on a violation. */
@@ -238,6 +242,8 @@ export async function fuzzTargets(): Promise<FuzzTarget[]> {
     },
     ...kmipTargets(),
     ...policyTargets(),
+    ...recordTargets(),
+    ...signatureTargets(),
   ];
 }
 

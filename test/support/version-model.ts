@@ -48,6 +48,14 @@ export class VersionModel<
     this.#set(name, this.#without(name, id));
   }
 
+  /** Puts `version` in the place of the one with that id. */
+  change(name: string, id: string, version: Version): void {
+    this.#set(
+      name,
+      this.versions(name).map((known) => (known.id === id ? version : known)),
+    );
+  }
+
   /** `name:id`, `!` before markers, `*` behind the latest, and the tags: all there is, in the order of a listing. */
   list(): string[] {
     const names = [...this.#names.keys()].sort((a, b) =>
