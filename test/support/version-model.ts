@@ -46,7 +46,7 @@ export class VersionModel<
   }
 
   /** The version that a write or a marker would take the place of. */
-  replaced(name: string): ModelVersion | undefined {
+  replaced(name: string): Version | undefined {
     return this.versioning === 'Enabled' ? undefined : this.find(name, 'null');
   }
 
