@@ -22,7 +22,11 @@ const names = ['a', 'a/b', 'a0', 'é'] as const;
 type Step =
   | { readonly kind: 'put' | 'upload'; readonly name: string; readonly style: number }
   | { readonly kind: 'delete' | 'relabel'; readonly name: string }
-  | { readonly kind: 'delete-version' | 'tag'; readonly name: string; readonly pick: number }
+  | {
+      readonly kind: 'delete-version' | 'tag' | 'hold';
+      readonly name: string;
+      readonly pick: number;
+    }
   | { readonly kind: 'copy'; readonly name: string; readonly from: string; readonly pick: number }
   | { readonly kind: 'set'; readonly versioning: Versioning }
   | { readonly kind: 'clock'; readonly aheadMs: number };
@@ -42,6 +46,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('relabel' as const), name }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('delete-version' as const), name, pick }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('tag' as const), name, pick }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('hold' as const), name, pick }) },
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant('copy' as const), name, from: name, pick }),
@@ -94,6 +99,8 @@ class Run {
         return this.#deleteVersion(step.name, this.#idOf(step.name, step.pick));
       case 'tag':
         return this.#tag(step.name, this.#idOf(step.name, step.pick));
+      case 'hold':
+        return this.#hold(step.name, this.#idOf(step.name, step.pick));
       case 'copy':
         return this.#copy(step.name, step.from, this.#idOf(step.from, step.pick));
       case 'relabel':
@@ -119,11 +126,12 @@ class Run {
     body: string,
     how: { readonly isEncrypted: boolean; readonly tagging: string },
   ): Promise<void> {
-    const info = await put(this.#at.store, name, Buffer.from(body), {
+    const writing = put(this.#at.store, name, Buffer.from(body), {
       encryption: { kind: how.isEncrypted ? 'sse-s3' : 'default' },
       attributes: { ...plainAttributes, tagging: how.tagging },
     });
-    const { versionId: id } = info;
+    if (await this.#isRefused(writing, this.#model.replaced(name))) return;
+    const { versionId: id } = await writing;
     assert.equal(id === 'null', this.#model.versioning !== 'Enabled');
     this.#model.add(name, { id, isMarker: false, body, tagging: how.tagging });
   }
@@ -143,12 +151,18 @@ class Run {
       body: bytes,
       sizeBytes: bytes.length,
     });
-    const info = await store.completeUpload({ ...ref, parts: [{ number: 1, etag: part.etag }] });
+    const completing = store.completeUpload({ ...ref, parts: [{ number: 1, etag: part.etag }] });
+    if (await this.#isRefused(completing, this.#model.replaced(key))) {
+      return store.abortUpload(ref);
+    }
+    const info = await completing;
     this.#model.add(key, { id: info.versionId, isMarker: false, body, tagging: '' });
   }
 
   async #delete(name: string): Promise<void> {
-    const outcome = await this.#at.store.deleteObject({ bucket: 'bucket', key: name });
+    const deleting = this.#at.store.deleteObject({ bucket: 'bucket', key: name });
+    if (await this.#isRefused(deleting, this.#model.replaced(name))) return;
+    const outcome = await deleting;
     if (this.#model.versioning === undefined) {
       assert.deepEqual(outcome, { isMarker: false });
       this.#model.remove(name, 'null');
@@ -160,7 +174,9 @@ class Run {
   }
 
   async #deleteVersion(key: string, versionId: string): Promise<void> {
-    const outcome = await this.#at.store.deleteObject({ bucket: 'bucket', key, versionId });
+    const deleting = this.#at.store.deleteObject({ bucket: 'bucket', key, versionId });
+    if (await this.#isRefused(deleting, this.#model.find(key, versionId))) return;
+    const outcome = await deleting;
     const isMarker = this.#model.find(key, versionId)?.isMarker ?? false;
     if (this.#model.versioning !== undefined) assert.deepEqual(outcome, { versionId, isMarker });
     this.#model.remove(key, versionId);
@@ -173,6 +189,21 @@ class Run {
     const code = await codeOf(change);
     assert.equal(code, this.#expectedCode(key, version, versionId));
     if (version && !version.isMarker) version.tagging = tagging;
+  }
+
+  async #hold(key: string, versionId: string): Promise<void> {
+    const version = this.#model.find(key, versionId);
+    const isHeld = version?.isHeld !== true;
+    const change = this.#at.store.putLegalHold({ bucket: 'bucket', key, versionId }, isHeld);
+    assert.equal(await codeOf(change), this.#expectedCode(key, version, versionId));
+    if (version && !version.isMarker) version.isHeld = isHeld;
+  }
+
+  /** True when the version is under legal hold: then, and only then, it must stay. */
+  async #isRefused(change: Promise<unknown>, version: ModelVersion | undefined): Promise<boolean> {
+    const isHeld = version?.isHeld === true;
+    assert.equal(await codeOf(change), isHeld ? 'ObjectLocked' : undefined);
+    return isHeld;
   }
 
   async #copy(to: string, from: string, versionId: string): Promise<void> {
@@ -291,6 +322,10 @@ for (const engine of ['memory', 'durable'] as const) {
         async (steps, limit) => {
           const at = await openTestStore({ engine, settings });
           try {
+            await at.store.updateBucketSettings('bucket', (before) => ({
+              ...before,
+              objectLock: {},
+            }));
             const run = new Run(at);
             for (const each of steps) await run.take(each);
             await run.compare(limit);

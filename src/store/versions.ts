@@ -102,6 +102,7 @@ async function planWrite(
   const versioning = versioningOf(now.bucket);
   const commit: Commit = { puts: [], deletes: [], checks: [] };
   if (versioning === undefined) {
+    assertReplaceable(context, now.current);
     setHead(place, now, draft, commit);
     exchange(context, place, { before: now.current, after: draft }, commit);
     return { record: draft, commit };
@@ -111,9 +112,7 @@ async function planWrite(
   const isNull = versioning === 'Suspended';
   const replaced = isNull ? await findVersion(context, place, now, nullVersionId) : undefined;
   if (replaced === again) return again;
-  // Versioning is never suspended where there is object lock; should it be, nothing protected is replaced.
-  if (replaced)
-    assertDeletable(replaced.record, { nowMs: context.now(), bypassesGovernance: false });
+  assertReplaceable(context, replaced?.record);
   if (head && head !== replaced?.record) moveToPast(place, head, commit);
   if (replaced?.check) takeAway(replaced.check, commit);
   const { settings } = now.bucket.record;
@@ -128,6 +127,15 @@ async function planWrite(
   setHead(place, now, record, commit);
   exchange(context, place, { before: replaced?.record, after: record }, commit);
   return { record, commit };
+}
+
+/**
+ * Where there is object lock, versioning is enabled and stays so, and nothing is replaced. Should it be otherwise,
+ * nothing protected goes.
+ */
+function assertReplaceable(context: StoreContext, replaced: ObjectRecord | undefined): void {
+  if (replaced?.lock === undefined) return;
+  assertDeletable(replaced, { nowMs: context.now(), bypassesGovernance: false });
 }
 
 function moveToPast(place: ObjectPlace, head: ObjectRecord, commit: Commit): void {
@@ -196,6 +204,7 @@ async function planRemoval(
   if (!current || (input.versionId !== undefined && input.versionId !== nullVersionId)) {
     return undefined;
   }
+  assertReplaceable(context, current);
   assertDeleteConditions(current, input);
   const commit: Commit = { puts: [], deletes: [], checks: [] };
   setHead(place, now, undefined, commit);

@@ -9,6 +9,8 @@ export type ModelVersion = {
   readonly isMarker: boolean;
   readonly body: string;
   tagging: string;
+  /** Under legal hold. */
+  isHeld?: boolean;
 };
 
 export class VersionModel<
@@ -41,6 +43,11 @@ export class VersionModel<
   add(name: string, version: Version): void {
     const kept = this.versioning === 'Enabled' ? this.versions(name) : this.#without(name, 'null');
     this.#set(name, [version, ...kept]);
+  }
+
+  /** The version that a write or a marker would take the place of. */
+  replaced(name: string): Version | undefined {
+    return this.versioning === 'Enabled' ? undefined : this.find(name, 'null');
   }
 
   /** A deletion that leaves nothing: of one version, or of an object that never had versions. */
