@@ -6,7 +6,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { adminRoutes } from '../src/admin/routes.ts';
 import { missingCommands } from '../src/cli/mc/commands.ts';
-import { s3Operations, type S3Operation } from '../src/s3/operations.ts';
+import { s3Operations } from '../src/s3/operations.ts';
+import type { S3Operation } from '../src/s3/operation.ts';
 import { adminPrefixes, kmsPrefix } from '../src/wire/admin.ts';
 import { kesRoutes, type KesRouteName } from '../src/wire/kes.ts';
 

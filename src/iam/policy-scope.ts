@@ -1,7 +1,7 @@
 // Actions and resources of a statement: which texts are allowed, and that the two fit together.
 
 import { malformed } from './policy-condition.ts';
-import type { OneOf, PolicyKind, Scope, Statement } from './policy.ts';
+import type { OneOf, PolicyKind, Scope, Statement } from './policy-statement.ts';
 import { targetsOfAction } from './policy-names.ts';
 import { PatternError, parsePattern } from './wildcard.ts';
 

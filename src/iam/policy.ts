@@ -17,27 +17,9 @@ import {
   type Principals,
   parsePrincipals,
 } from './policy-principal.ts';
+import type { OneOf, PolicyKind, Scope, Statement } from './policy-statement.ts';
 import { checkResourcesOfBucket, familyOf, parseActions, parseResources } from './policy-scope.ts';
 import { matchesPattern, type Pattern, type VariableLookup, variablesOf } from './wildcard.ts';
-
-export type PolicyKind = 'identity' | 'bucket';
-
-/** Patterns, and whether they name what is meant or all but that. */
-export type Scope = { readonly patterns: readonly Pattern[]; readonly isNegated: boolean };
-
-export type Statement = {
-  readonly sid: string | undefined;
-  readonly effect: 'allow' | 'deny';
-  /** Undefined in policies of users. */
-  readonly principals: Principals | undefined;
-  /** In lower case. */
-  readonly actions: Scope;
-  /** The services that the actions name: `s3`, `admin`, `kms`. */
-  readonly families: ReadonlySet<string>;
-  /** Undefined: whatever the action is done to. */
-  readonly resources: Scope | undefined;
-  readonly conditions: readonly Condition[];
-};
 
 /** A parsed policy. Immutable. */
 export type Policy = {
@@ -206,13 +188,6 @@ function parseStatementPrincipals(item: Json, kind: PolicyKind): Principals | un
   }
   return parsePrincipals(value, isNegated);
 }
-
-/** A member given in one of two forms, `Name` or `NotName`. */
-export type OneOf = {
-  readonly name: string;
-  readonly value: unknown;
-  readonly isNegated: boolean;
-};
 
 function oneOf(item: Json, name: string): OneOf {
   const plain = item[name];

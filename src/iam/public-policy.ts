@@ -1,7 +1,8 @@
 // Whether a bucket policy opens the bucket to everybody, for the policy status and the public access block: it
 // does when a statement allows something to everybody and no condition ties it to fixed callers or addresses.
 
-import type { Policy, Statement } from './policy.ts';
+import type { Policy } from './policy.ts';
+import type { Statement } from './policy-statement.ts';
 import type { Condition } from './policy-condition.ts';
 import { includesEveryone } from './policy-principal.ts';
 

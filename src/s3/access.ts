@@ -10,7 +10,8 @@ import type { BucketInfo, ObjectInfo, ObjectStore } from '../store/types.ts';
 import type { DocumentOptions, S3Environment } from './call.ts';
 import { type CopySource, parseCopySource } from './copy-source.ts';
 import { S3Error, toS3Error } from './errors.ts';
-import { type Permission, permissionOfSource, permissionsOf } from './permissions.ts';
+import { permissionOfSource, permissionsOf } from './permissions.ts';
+import type { Permission } from './permission.ts';
 import type { PolicyCache } from './policy-cache.ts';
 import {
   addDocumentConditions,

@@ -11,7 +11,7 @@ import {
 } from '../base/xml.ts';
 import { type CannedAcl, cannedAcls, findCannedAcl } from '../iam/acl.ts';
 import type { Owner } from '../iam/identity.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 import { ownerXml } from './listing.ts';
 

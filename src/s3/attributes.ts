@@ -4,7 +4,7 @@
 // back unchanged.
 
 import type { ObjectAttributes } from '../store/types.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { aclOfHeaders, recordedAcl } from './acl-documents.ts';
 import { S3Error } from './errors.ts';
 import { parseTagging } from './tags.ts';

@@ -6,11 +6,9 @@ import type { Identity, Owner } from '../iam/identity.ts';
 import type { BlobReader } from '../store/blob-store.ts';
 import type { BodyInput, BucketInfo, ObjectStore } from '../store/types.ts';
 import type { CustomerKeys } from './customer-keys.ts';
-import type { Permission } from './permissions.ts';
+import type { S3Headers } from './headers.ts';
+import type { Permission } from './permission.ts';
 import { findQuery, type S3Target } from './target.ts';
-
-/** Request headers, lower-case names; `x-amz-*` query parameters count as headers of that name. */
-export type S3Headers = Readonly<Record<string, string | undefined>>;
 
 /** What every call of a server shares. */
 export type S3Environment = {

@@ -2,7 +2,7 @@
 
 import { checksumAlgorithms } from '../base/checksums.ts';
 import type { ChecksumAlgorithm, ChecksumType } from '../store/types.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { S3Error } from './errors.ts';
 
 /** The headers that carry a checksum of the body; others of the prefix only speak about one. */

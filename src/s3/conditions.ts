@@ -2,7 +2,7 @@
 // (where any failure is 412), and the two write conditions that the store checks in its commit.
 
 import type { DeleteConditions, WriteConditions } from '../store/types.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 
 /** The state of the object that conditions are compared with. `etag` bare. */

@@ -3,7 +3,7 @@
 
 import { parseSseCHeaders, requestedEncryption, type SseCKey } from '../sse/headers.ts';
 import { SseError, type SseErrorCode } from '../sse/sse-error.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { S3Error } from './errors.ts';
 
 const texts: Partial<Record<SseErrorCode, string>> = {

@@ -14,7 +14,8 @@ import {
 } from '../sse/headers.ts';
 import { SseError } from '../sse/sse-error.ts';
 import type { EncryptionRequest, ObjectEncryption } from '../store/types.ts';
-import type { ReplyHeaders, S3Call, S3Headers } from './call.ts';
+import type { ReplyHeaders, S3Call } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { invalidArgument, noKmsText, S3Error } from './errors.ts';
 
 const { method: sseHeader, keyId: keyIdHeader, context: contextHeader } = sseHeaderNames;

@@ -2,7 +2,8 @@
 
 import { findChildText, type XmlElement } from '../base/xml.ts';
 import type { ObjectLock, Retention, RetentionMode } from '../store/types.ts';
-import type { ReplyHeaders, S3Headers } from './call.ts';
+import type { ReplyHeaders } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 
 const modeHeader = 'x-amz-object-lock-mode';

@@ -2,7 +2,6 @@
 // An operation that is not served is in the table too, so that its requests answer NotImplemented and
 // never fall through to another operation of the same method.
 
-import type { S3Handler } from './call.ts';
 import { S3Error } from './errors.ts';
 import { getBucketAcl, getObjectAcl, putBucketAcl, putObjectAcl } from './handlers/acls.ts';
 import {
@@ -70,26 +69,8 @@ import {
 } from './handlers/unset.ts';
 import { getBucketVersioning, putBucketVersioning } from './handlers/versioning.ts';
 import { updateObjectEncryption } from './handlers/update-encryption.ts';
+import type { S3Operation, S3OperationHandler, S3Scope } from './operation.ts';
 import { findQuery, type QueryPair, type S3Target } from './target.ts';
-
-export type S3Scope = 'service' | 'bucket' | 'object';
-
-/** `form`: the request is a browser form, which is read before anybody knows who sent it. */
-export type S3OperationHandler = S3Handler | 'form' | 'not-implemented';
-
-export type S3Operation = {
-  /** As AWS names it; operations of other servers of this kind have their own names. */
-  readonly name: string;
-  readonly method: string;
-  readonly scope: S3Scope;
-  /** The query key that selects it; empty for the plain request. */
-  readonly subresource: string;
-  /** What must be there too: a further query key, or the header that makes a write a copy. */
-  readonly also?: 'id' | 'copy-source';
-  /** The permission of IAM and bucket policies. */
-  readonly action: string;
-  readonly handler: S3OperationHandler;
-};
 
 type Row = readonly [
   name: string,

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { targetsOfAction } from '../iam/policy-names.ts';
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import { findOperation, s3Operations } from './operations.ts';
 import { permissionOfSource, permissionsOf, permissionsOfDeletion } from './permissions.ts';
 import { parseTarget } from './target.ts';

@@ -1,21 +1,11 @@
 // What a request needs to be allowed: one permission, or several where it does several things at once.
 // Operations that decide key by key need none here and ask for each key themselves.
 
-import type { S3Headers } from './call.ts';
+import type { S3Headers } from './headers.ts';
 import type { CopySource } from './copy-source.ts';
-import type { S3Operation } from './operations.ts';
+import type { S3Operation } from './operation.ts';
+import type { Permission } from './permission.ts';
 import { findQuery, type S3Target } from './target.ts';
-
-/** One thing that must be allowed. */
-export type Permission = {
-  readonly action: string;
-  readonly bucket: string;
-  /** Empty for the bucket as a whole. */
-  readonly key: string;
-  readonly versionId?: string | undefined;
-  /** Part of a PutObject: who may write may say what the object is to be like. */
-  readonly isPartOfWrite?: boolean;
-};
 
 /** Actions that have another name when one version is meant. */
 const versionForms: Readonly<Record<string, string>> = {

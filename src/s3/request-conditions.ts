@@ -14,7 +14,7 @@ import { aclForGroups } from './acl-documents.ts';
 import type { Authentication } from './authenticate.ts';
 import { parseCopySource } from './copy-source.ts';
 import { S3Error } from './errors.ts';
-import type { S3Operation } from './operations.ts';
+import type { S3Operation } from './operation.ts';
 import { objectTagsMax, parseTagging, parseTaggingDocument } from './tags.ts';
 import { findQuery, type S3Target } from './target.ts';
 

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
-import { s3Operations, type S3Operation } from '../../src/s3/operations.ts';
+import { s3Operations } from '../../src/s3/operations.ts';
+import type { S3Operation } from '../../src/s3/operation.ts';
 import { formatCompatibilityPage, s3Notes } from '../../tools/compatibility.ts';
 import { type Harness, startHarness } from './s3-harness.ts';
 

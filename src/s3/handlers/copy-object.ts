@@ -23,7 +23,8 @@ import {
   storageClassOf,
   taggingOf,
 } from '../attributes.ts';
-import { type Reply, type ReplyHeaders, type S3Call, type S3Headers, xmlReply } from '../call.ts';
+import { type Reply, type ReplyHeaders, type S3Call, xmlReply } from '../call.ts';
+import type { S3Headers } from '../headers.ts';
 import { parseChecksumAlgorithm } from '../checksum-headers.ts';
 import { writeConditions } from '../conditions.ts';
 import {
