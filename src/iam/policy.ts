@@ -3,7 +3,6 @@
 // refusals are the ones that AWS sends where it has one.
 
 import {
-  type Condition,
   type ConditionValues,
   isRecord,
   malformed,
@@ -19,7 +18,7 @@ import {
 } from './policy-principal.ts';
 import type { OneOf, PolicyKind, Scope, Statement } from './policy-statement.ts';
 import { checkResourcesOfBucket, familyOf, parseActions, parseResources } from './policy-scope.ts';
-import { matchesPattern, type Pattern, type VariableLookup, variablesOf } from './wildcard.ts';
+import { matchesPattern, type VariableLookup, variablesOf } from './wildcard.ts';
 
 /** A parsed policy. Immutable. */
 export type Policy = {
