@@ -46,7 +46,7 @@ export const s3Notes: Readonly<Record<string, string>> = {
     'up to 5 GiB; SSE-C with the key of the upload; SSE-S3 and SSE-KMS headers were settled when the upload was created',
   UploadPartCopy: 'up to 5 GiB',
   PutObject:
-    'up to 5 GiB; SSE-S3, SSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400',
+    'up to 5 GiB; SSE-S3, SSE-KMS (bucket keys too), DSSE-KMS and SSE-C, the last over TLS only unless `COFFER_SSE_C_OVER_HTTP` allows it; an unknown method, or a KMS header without its method: 400',
   UpdateObjectEncryption:
     'to SSE-KMS, and beyond AWS to SSE-S3, without writing the bytes again; plain objects are encrypted by writing them again; SSE-C and DSSE-KMS objects: 400',
   DeleteObject: '`x-minio-force-delete`: all below the name, every version',

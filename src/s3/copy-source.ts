@@ -3,6 +3,7 @@
 import { type ObjectBody, type ObjectInfo, type OpenedObject, StoreError } from '../store/types.ts';
 import type { ReplyHeaders, S3Call } from './call.ts';
 import { checkCopySourceConditions } from './conditions.ts';
+import { refuseUnsignedRead } from './encryption.ts';
 import { invalidArgument, S3Error } from './errors.ts';
 import { decodePart } from './target.ts';
 import { checkVersionId } from './versions.ts';
@@ -47,6 +48,7 @@ export type OpenedSource = {
 export async function openCopySource(call: S3Call, source: CopySource): Promise<OpenedSource> {
   const key = call.customerKeys.ofCopySource();
   const found = await findSource(call, source);
+  refuseUnsignedRead(call, found.info.encryption);
   const object = found.unlock(key?.clientKey);
   checkCopySourceConditions(call.headers, object.info);
   return { object, found: found.info };

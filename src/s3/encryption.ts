@@ -96,6 +96,16 @@ function requireDefaultKey(call: S3Call): void {
   throw invalidArgument(keyIdHeader, '', 'No key id was given and no default key is configured.');
 }
 
+/** Refuses an unsigned read of an object that only a signed one may ask the key service for. */
+export function refuseUnsignedRead(call: S3Call, encryption: ObjectEncryption | undefined): void {
+  const isOfKms = encryption?.kind === 'sse-kms' || encryption?.kind === 'dsse-kms';
+  if (!isOfKms || call.identity.kind !== 'anonymous') return;
+  throw new S3Error(
+    'AccessDenied',
+    'An object encrypted with aws:kms is read with a signed request only.',
+  );
+}
+
 /** GET and HEAD take no SSE-S3 or SSE-KMS header at all, and no key of a copy source. */
 export function refuseEncryptionOfRead(headers: S3Headers): void {
   for (const name of [sseHeader, keyIdHeader, contextHeader, bucketKeyHeader]) {

@@ -181,7 +181,7 @@ export const settings: readonly Setting[] = [
     default: '300',
     min: 0,
     max: 300,
-    help: 'How long a bucket key serves without asking the key service again; a master key that is disabled goes on to serve as long. 0: each is used once.',
+    help: 'How long a bucket key serves without asking the key service for another; with a key service that takes no notes of uses, a disabled master key goes on to serve as long. 0: each is used once.',
   },
   {
     name: 'MINIO_ADDRESS',

@@ -165,6 +165,7 @@ void describe('two layers and bucket keys', () => {
   void test('who sends no signature reads no object of a master key, however public it is', async () => {
     await fresh();
     const open = { 'x-amz-acl': 'public-read' };
+    await at.send('PUT', `/${bucket}?acl`, { headers: { 'x-amz-acl': 'public-read-write' } });
     const read = async (name: string) => {
       const answer = await fetch(`http://${at.host}/${bucket}/${name}`);
       return `${answer.status} ${/<Code>(.*)<\/Code>/.exec(await answer.text())?.[1] ?? ''}`;
@@ -182,6 +183,11 @@ void describe('two layers and bucket keys', () => {
       });
       assert.equal(put, '200');
       assert.equal(await read(name), expected, name);
+      const copied = await fetch(`http://${at.host}/${bucket}/copied`, {
+        method: 'PUT',
+        headers: { 'x-amz-copy-source': `/${bucket}/${name}` },
+      });
+      assert.equal(copied.status, expected.startsWith('200') ? 200 : 403, name);
     }
   });
 

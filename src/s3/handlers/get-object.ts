@@ -4,7 +4,7 @@
 import type { ByteRange, ObjectInfo, OpenedObject } from '../../store/types.ts';
 import { queryOf, type Reply, type ReplyHeaders, type S3Call } from '../call.ts';
 import { evaluateConditions } from '../conditions.ts';
-import { refuseEncryptionOfRead } from '../encryption.ts';
+import { refuseEncryptionOfRead, refuseUnsignedRead } from '../encryption.ts';
 import { S3Error } from '../errors.ts';
 import { addExpiration } from '../expiration.ts';
 import {
@@ -78,16 +78,7 @@ function checkParameters(call: S3Call): number | undefined {
 
 /** The object as its reader may see it. A part that does not exist is told before a key is looked at. */
 function unlock(call: S3Call, object: OpenedObject, partNumber: number | undefined): OpenedObject {
-  const { encryption } = object.info;
-  if (
-    call.identity.kind === 'anonymous' &&
-    (encryption?.kind === 'sse-kms' || encryption?.kind === 'dsse-kms')
-  ) {
-    throw new S3Error(
-      'AccessDenied',
-      'An object encrypted with aws:kms is read with a signed request only.',
-    );
-  }
+  refuseUnsignedRead(call, object.info.encryption);
   if (partNumber !== undefined) partRange(object.info, partNumber);
   return object.unlock(call.customerKeys.ofObject()?.clientKey);
 }
