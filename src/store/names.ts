@@ -18,7 +18,7 @@ const attemptsMax = 200;
 /** A name as it was read. */
 export type NameNow = {
   readonly bucket: LoadedBucket;
-  /** With its parts. */
+  /** With its parts where there never was versioning; else they are read when they are needed. */
   readonly current: ObjectRecord | undefined;
   readonly marker: ObjectRecord | undefined;
   /** Make a commit depend on both. */
@@ -46,15 +46,13 @@ export async function loadName(
     const { record, check } = await loadCurrent(context, place);
     return { bucket, current: record, marker: undefined, checks: [check] };
   }
-  for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    const [current, marker] = await readHeads(context, place);
-    const checks = headChecks(place, current, marker);
-    const record = current && (await withParts(context, decodeObject(current.value)));
-    // Replaced between the two reads: look again. A record that stays without its parts is damage.
-    if (current && !record) continue;
-    return { bucket, current: record, marker: marker && decodeObject(marker.value), checks };
-  }
-  throw missingParts();
+  const [current, marker] = await readHeads(context, place);
+  return {
+    bucket,
+    current: current && decodeObject(current.value),
+    marker: marker && decodeObject(marker.value),
+    checks: headChecks(place, current, marker),
+  };
 }
 
 /** Asks again: what was read has changed meanwhile. */
@@ -107,7 +105,7 @@ export async function findVersion(
   versionId: string,
 ): Promise<FoundVersion | undefined | typeof again> {
   const head = headOf(now);
-  if (head?.versionId === versionId) return { record: head, check: undefined };
+  if (head?.versionId === versionId) return findHead(context, head);
   const tail = tailOf(versionId, head);
   if (!tail) return undefined;
   const entryKey = versionEntry(place.bucket.record.id, place.name, tail);
@@ -118,6 +116,15 @@ export async function findVersion(
   }
   const record = await withParts(context, found);
   return record ? { record, check: { entryKey, version: entry.version } } : again;
+}
+
+/** The head with its parts; `again` when they went away since it was read. */
+export async function findHead(
+  context: StoreContext,
+  head: ObjectRecord,
+): Promise<FoundVersion | typeof again> {
+  const record = head.parts ? head : await withParts(context, head);
+  return record ? { record, check: undefined } : again;
 }
 
 /** Where a version that is not the head would be; undefined when there can be none of this id. */
@@ -193,8 +200,4 @@ function headChecks(
     { entryKey: currentEntry(id, place.name), version: current?.version ?? 'absent' },
     { entryKey: markerEntry(id, place.name), version: marker?.version ?? 'absent' },
   ];
-}
-
-function missingParts(): StoreError {
-  return new StoreError('ObjectCorrupt', 'The parts of the object are missing.');
 }

@@ -10,11 +10,14 @@ import {
   currentEntry,
   garbageEntry,
   inlineEntry,
+  markerEntry,
   partEntry,
   partsEntry,
   protectsEntry,
   uploadEntry,
+  versionEntry,
 } from './keys.ts';
+import { versionTail } from './version-ids.ts';
 import { KvError } from './kv.ts';
 import {
   type BucketRecord,
@@ -116,6 +119,21 @@ const ofLayers: ObjectRecord = {
     context: { a: 'b' },
   },
 };
+const ofVersion: ObjectRecord = {
+  ...object,
+  versionId: 'fff9f5ef4fd29c5f0123456789abcdef',
+  version: { order: 1_700_000_000_000_000, nullOrder: 0 },
+  lock: { retention: { mode: 'GOVERNANCE', untilMs: 1_800_000_000_000 }, legalHold: true },
+};
+const marker: ObjectRecord = {
+  versionId: 'null',
+  etag: '',
+  sizeBytes: 0,
+  modifiedMs: 1_700_000_000_000,
+  owner: 'o',
+  attributes: { headers: {}, userMetadata: {}, tagging: '', storageClass: 'STANDARD' },
+  version: { order: 1_700_000_000_000_001, isMarker: true },
+};
 const { checksum: _partChecksum, ...partWithoutChecksum } = part;
 const partOfClient: PartRecord = { ...partWithoutChecksum, sealedChecksum: Buffer.alloc(4, 6) };
 
@@ -144,6 +162,21 @@ const pinned: readonly (readonly [name: string, found: Buffer, hex: string])[] =
     'object of SSE-C',
     encodeObject(ofClient),
     '9b01a46e756c6cd920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524494a57373652d63b24441524576322d484d41432d534841323536c40401010101c40402020202c40406060606930123d9203031396431633565376133623063353530303131323233333434353536366666c0',
+  ],
+  [
+    'version',
+    encodeObject(ofVersion),
+    '9d01d9206666663966356566346664323963356630313233343536373839616263646566d920393030313530393833636432346662306436393633663764323865313766373203cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524496a67373652d7333a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c4040303030393a54352433332ab46554c4c5f4f424a454354a84e53524277673d3d930123d9203031396431633565376133623063353530303131323233333434353536366666c093cb4318289060790000c20093aa474f5645524e414e4345cb427a3185c5000000c3',
+  ],
+  [
+    'delete marker',
+    encodeObject(marker),
+    '9c01a46e756c6ca000cb4278bcfe56800000a16f949090a0a85354414e44415244c0c0c0c093cb4318289060790004c3c0',
+  ],
+  [
+    'upload with a lock',
+    encodeUpload({ ...upload, lock: { legalHold: false } }),
+    '9701cb4278bcfe56800000a16f9492ac636f6e74656e742d74797065aa746578742f706c61696e92a161a162a3743d31a85354414e4441524496a67373652d7333a66d792d6b6579b24441524576322d484d41432d534841323536c40401010101c40402020202c4040303030392a943524336344e564d45ab46554c4c5f4f424a45435493c0c0c2',
   ],
   [
     'part of SSE-C',
@@ -185,7 +218,17 @@ void test('records keep their layout', () => {
 
 void test('records come back as they were', () => {
   assert.deepEqual(decodeObject(encodeObject(object)), object);
-  for (const record of [ofKms, ofDefaultKey, ofBucketKey, ofLayers, ofClient]) {
+  const lockedOnly = { ...object, lock: { legalHold: false } };
+  for (const record of [
+    ofKms,
+    ofDefaultKey,
+    ofBucketKey,
+    ofLayers,
+    ofClient,
+    ofVersion,
+    marker,
+    lockedOnly,
+  ]) {
     assert.deepEqual(decodeObject(encodeObject(record)), record);
   }
   assert.deepEqual(decodePart(encodePart(partOfClient)), partOfClient);
@@ -201,6 +244,11 @@ void test('records come back as they were', () => {
   const deleting = { ...bucket, deletingSinceMs: 5 };
   assert.deepEqual(decodeBucket(encodeBucket(deleting)), deleting);
   assert.deepEqual(decodeUpload(encodeUpload(upload)), upload);
+  const lockedUpload: UploadRecord = {
+    ...upload,
+    lock: { retention: { mode: 'COMPLIANCE', untilMs: 5 } },
+  };
+  assert.deepEqual(decodeUpload(encodeUpload(lockedUpload)), lockedUpload);
   for (const garbage of [
     { kind: 'blobs', ids: [id] },
     { kind: 'entries', entryKeys: [Buffer.from('x')] },
@@ -248,6 +296,10 @@ void test('entry keys keep their layout', () => {
   const idBytes = Buffer.from(id, 'hex').toString('latin1');
   assert.equal(text(bucketEntry('photos')), 'bphotos');
   assert.equal(text(currentEntry(bucketId, name)), `c${five}a/b`);
+  assert.equal(text(markerEntry(bucketId, name)), `m${five}a/b`);
+  const past = versionEntry(bucketId, name, versionTail('null', 1));
+  const tail = `${'\xff'.repeat(7)}\xfe${'\0'.repeat(8)}`;
+  assert.equal(text(past), `v${five}a/b\0${tail}`);
   assert.equal(text(uploadEntry(place)), `u${five}a/b\0${id}`);
   assert.equal(text(completedEntry(place)), `d${five}a/b\0${id}`);
   assert.equal(text(partEntry(place, 258)), `p${five}a/b\0${id}\x01\x02`);

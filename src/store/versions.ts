@@ -27,6 +27,7 @@ import {
   again,
   changeName,
   type FoundVersion,
+  findHead,
   findVersion,
   headOf,
   loadName,
@@ -113,7 +114,8 @@ async function planWrite(
   const replaced = isNull ? await findVersion(context, place, now, nullVersionId) : undefined;
   if (replaced === again) return again;
   assertReplaceable(context, replaced?.record);
-  if (head && head !== replaced?.record) moveToPast(place, head, commit);
+  const isHeadReplaced = replaced !== undefined && replaced.check === undefined;
+  if (head && !isHeadReplaced) moveToPast(place, head, commit);
   if (replaced?.check) takeAway(replaced.check, commit);
   const { settings } = now.bucket.record;
   const isMarker = draft.version?.isMarker === true;
@@ -321,7 +323,7 @@ async function findForUse(
   const { key } = place;
   if (versionId === undefined || versioningOf(now.bucket) === undefined) {
     if (versionId !== undefined && versionId !== nullVersionId) throw noSuchVersion(key, versionId);
-    if (now.current) return { record: now.current, check: undefined };
+    if (now.current) return findHead(context, now.current);
     throw noSuchKey(key, now.marker && toMarkerMet(now.marker));
   }
   const found = await findVersion(context, place, now, versionId);
