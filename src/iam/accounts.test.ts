@@ -307,3 +307,31 @@ void test('a policy keeps its id, however that is spelt, and is shown with lists
     '{"ID":"i","Version":"2012-10-17","Statement":[{"Sid":"s","Effect":"Deny","Action":["s3:*"],"Resource":["*"],"Condition":{"StringEquals":{"aws:username":["x"]}}}]}',
   );
 });
+
+void test('what earlier releases stored is read', async () => {
+  const { kv, accounts, worker } = openAccounts();
+  const ownerId = 'ab'.repeat(32);
+  const stored = {
+    'auser/alice': `{"version":1,"secretKey":"alicesecret","status":"enabled","policies":["mine"],"ownerId":"${ownerId}","displayName":"A","createdMs":1,"updatedMs":2}`,
+    'apolicy/mine':
+      '{"version":1,"text":"{\\"Version\\":\\"2012-10-17\\",\\"Statement\\":[{\\"Effect\\":\\"Allow\\",\\"Action\\":[\\"s3:*\\"],\\"Resource\\":[\\"*\\"]}]}","createdMs":1,"updatedMs":2}',
+    [`aowner/${ownerId}`]: '{"version":1,"accessKey":"alice"}',
+    'astate/generation': '{"version":1}',
+  };
+  const puts = Object.entries(stored).map(([name, text]) => ({
+    entryKey: Buffer.from(name),
+    value: Buffer.from(text),
+  }));
+  await kv.commit({ puts });
+  const found = await worker().find('alice');
+  assert.equal(found?.secretKey, 'alicesecret');
+  assert.ok(found?.identity.kind === 'user' && found.identity.policies.length === 1);
+  assert.equal((await worker().describeOwner(ownerId)).displayName, 'A');
+  // And what is written now is the same, byte for byte.
+  await accounts.setPolicies('alice', ['mine']);
+  const entry = await kv.get(Buffer.from('auser/alice'));
+  assert.equal(
+    Buffer.from(entry?.value ?? []).toString(),
+    stored['auser/alice']?.replace('"updatedMs":2', '"updatedMs":1000'),
+  );
+});

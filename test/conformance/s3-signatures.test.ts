@@ -489,7 +489,9 @@ void describe('altered requests', () => {
       { what: `${name} twice`, request: post([...fields, [name, value]]) },
       {
         what: `${name} changed`,
-        request: post(fields.with(index, [name, `${value.slice(0, -1)}1`])),
+        request: post(
+          fields.with(index, [name, `${value.slice(0, -1)}${value.endsWith('1') ? '2' : '1'}`]),
+        ),
       },
       { what: `${name} emptied`, request: post(fields.with(index, [name, ''])) },
     ]);

@@ -405,7 +405,7 @@ export const commands: readonly CommandSpec[] = [
 
 /** Commands of the reference that this program does not have (yet), to say so by name. */
 export const missingCommands: ReadonlySet<string> = new Set(
-  'batch cors event idp license od quota replicate share sql support tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
+  'batch cors event idp license od quota replicate share sql sts support svcacct tag undo update watch group accesskey config decommission heal prometheus scanner top trace cluster rebalance logs'.split(
     ' ',
   ),
 );
