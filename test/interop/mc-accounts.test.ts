@@ -250,30 +250,32 @@ function startLoad(pair: CofferPair) {
   const client = s3TestClient({ ...pair, accessKey: 'runner', secretKey: 'runner-secret' });
   type Phase = 'before' | 'changing' | 'after';
   const seen = { before: new Set<number>(), changing: new Set<number>(), after: new Set<number>() };
-  let phase: Phase = 'before';
-  let isOver = false;
-  let answers = 0;
+  const now: { phase: Phase; isOver: boolean; answers: number } = {
+    phase: 'before',
+    isOver: false,
+    answers: 0,
+  };
   const loop = async (): Promise<void> => {
-    while (!isOver) {
-      const began = phase;
+    while (!now.isOver) {
+      const began = now.phase;
       const { status } = await client.send({ method: 'GET', target: '/open/a' });
       // Those that were under way when the change began may be answered either way.
-      if (began === 'after' || began === phase) seen[began].add(status);
-      answers += 1;
+      if (began === 'after' || began === now.phase) seen[began].add(status);
+      now.answers += 1;
     }
   };
   const loops = Array.from({ length: 8 }, loop);
   return {
     /** Resolves after so many more answers. */
     async answered(count: number): Promise<void> {
-      const until = answers + count;
-      while (answers < until) await new Promise((resolve) => setTimeout(resolve, 5));
+      const until = now.answers + count;
+      while (now.answers < until) await new Promise((resolve) => setTimeout(resolve, 5));
     },
     enter: (next: Phase) => {
-      phase = next;
+      now.phase = next;
     },
     async stop(): Promise<{ before: number[]; after: number[] }> {
-      isOver = true;
+      now.isOver = true;
       await Promise.all(loops);
       client.close();
       return { before: [...seen.before], after: [...seen.after] };
