@@ -74,10 +74,8 @@ describe('lifecycle rules with the client', () => {
     };
     const first = await add('--prefix', 'logs/', '--expire-days', '1');
     const second = await add('--tags', 'a=1&b=2', '--expire-days', '30', '--size-lt', '10MiB');
-    const third = await add(
-      ...['--noncurrent-expire-days', '1', '--noncurrent-expire-newer', '2'],
-      '--expire-delete-marker',
-    );
+    const older = ['--noncurrent-expire-days', '1', '--noncurrent-expire-newer', '2'];
+    const third = await add('--expire-delete-marker', ...older);
     const expected = [
       '┌──────────────────────────────────────────────────────────────────────────────────────────┐',
       '│ Expiration for latest version (Expiration)                                               │',
