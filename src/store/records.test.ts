@@ -287,6 +287,36 @@ void test('damaged values, and layouts of another version, are refused', () => {
   }
 });
 
+void test('a record with any damaged byte is read or refused as corrupt, never anything else', () => {
+  const decoders = [
+    decodeObject,
+    decodeUpload,
+    decodeBucket,
+    decodePart,
+    decodeParts,
+    decodeGarbage,
+  ];
+  let refused = 0;
+  for (const [name, bytes] of pinned) {
+    for (let at = 0; at < bytes.length; at += 1) {
+      for (const byte of [0xc0, 0x90, 0x05, 0xa1, 0xff]) {
+        const damaged = Buffer.from(bytes);
+        damaged[at] = byte;
+        for (const decodeRecord of decoders) {
+          try {
+            decodeRecord(damaged);
+          } catch (error) {
+            assert.ok(error instanceof KvError, `${name}, byte ${at}: ${String(error)}`);
+            assert.equal(error.code, 'corrupt');
+            refused += 1;
+          }
+        }
+      }
+    }
+  }
+  assert.ok(refused > 1000, String(refused));
+});
+
 void test('entry keys keep their layout', () => {
   const bucketId = Buffer.alloc(8, 5);
   const name = Buffer.from('a/b');

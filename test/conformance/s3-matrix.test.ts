@@ -87,6 +87,8 @@ void describe('the matrix', () => {
     await setVersioning('sources-versioned', 'Enabled');
   });
   after(async () => {
+    const blobBytes = [...at.blobs.bytes.values()].reduce((sum, { length }) => sum + length, 0);
+    console.log(`${Math.round(blobBytes / mib)} MiB are left`);
     console.log(`${cases} cases, ${reader.comparisons} answers compared, ${modes.length} modes`);
     await at.close();
   });
@@ -184,6 +186,10 @@ void describe('the matrix', () => {
       const suffix = `versionId=${version.id}`;
       await reader.check(target, version, { suffix, shownId: version.id });
     }
+    for (const { id } of model.versions(name)) {
+      assert.equal(await at.outcome('DELETE', `${target}?versionId=${id}`), '204');
+    }
+    assert.deepEqual(await listedIds(bucket, name), []);
   }
 
   function only(model: VersionModel<ModelVersion>, name: string): ModelVersion {
@@ -244,7 +250,7 @@ void describe('the matrix', () => {
     const range = { start: Buffer.from([0]), end: Buffer.from([0xff]), limit: 10_000 };
     const stored: Uint8Array[] = (await at.kv.list(range)).map(({ value }) => value);
     stored.push(...at.blobs.bytes.values());
-    assert.ok(stored.length > cases);
+    assert.ok(stored.length > requestedModes.length);
     const secrets = [clientKey, Buffer.from(clientKey.toString('base64'))];
     for (const bytes of stored) {
       assert.ok(!secrets.some((secret) => Buffer.from(bytes).includes(secret)));

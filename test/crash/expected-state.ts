@@ -3,25 +3,41 @@
 
 import { createHash } from 'node:crypto';
 
-/** `undefined`: the object does not exist. `label` is stored as user metadata. */
+/**
+ * `undefined`: the object does not exist. `label` is stored as user metadata. `etag` is empty where it tells nothing
+ * of the bytes; `encryption` is the method that answers show.
+ */
 export type ObjectState =
   | {
       readonly md5: string;
       readonly etag: string;
       readonly sizeBytes: number;
       readonly label: string;
+      readonly encryption: string;
+      readonly tag: string;
     }
   | undefined;
 
-export function stateOf(bytes: Uint8Array, label: string, etag?: string): NonNullable<ObjectState> {
+export function stateOf(
+  bytes: Uint8Array,
+  label: string,
+  more: { readonly etag?: string; readonly encryption?: string } = {},
+): NonNullable<ObjectState> {
   const md5 = createHash('md5').update(bytes).digest('hex');
-  return { md5, etag: etag ?? md5, sizeBytes: bytes.length, label };
+  const { encryption = '' } = more;
+  const etag = more.etag ?? singleEtag(md5, encryption);
+  return { md5, etag, sizeBytes: bytes.length, label, encryption, tag: '' };
+}
+
+/** The ETag of an object that was written in one piece: only some methods show the MD5. */
+export function singleEtag(etag: string, encryption: string): string {
+  return encryption === '' || encryption === 'AES256' ? etag : '';
 }
 
 function text(state: ObjectState): string {
   return state === undefined
     ? 'absent'
-    : `${state.sizeBytes} B ${state.label} md5 ${state.md5} etag ${state.etag}`;
+    : `${state.sizeBytes} B ${state.label} md5 ${state.md5} etag ${state.etag} ${state.encryption} tag ${state.tag}`;
 }
 
 export class ExpectedStates {
@@ -45,6 +61,11 @@ export class ExpectedStates {
 
   release(name: string): void {
     this.#reserved.delete(name);
+  }
+
+  /** What was acknowledged last. */
+  known(name: string): ObjectState {
+    return this.#acknowledged.get(name);
   }
 
   begin(name: string, wanted: ObjectState): void {

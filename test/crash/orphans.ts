@@ -9,6 +9,7 @@ import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import type { Kms } from '../../src/sse/kms.ts';
 import { openBackend } from '../../src/store/backend.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
+import { masterKeysOf } from '../../src/store/envelopes.ts';
 import { openObjectStore } from '../../src/store/object-store.ts';
 import { rangeOf } from '../../src/store/keys.ts';
 import type { Kv } from '../../src/store/kv.ts';
@@ -24,7 +25,8 @@ type Named = {
   readonly inline: Set<string>;
   readonly blobs: Set<string>;
   readonly parts: Set<string>;
-  encrypted: number;
+  /** How often an object needs a master key. */
+  protected: number;
 };
 
 function note(named: Named, bytes: StoredBytes): void {
@@ -37,12 +39,12 @@ async function readNamed(kv: Kv): Promise<Named> {
     inline: new Set(),
     blobs: new Set(),
     parts: new Set(),
-    encrypted: 0,
+    protected: 0,
   };
   for (const table of ['current', 'marker', 'version'] as const) {
     for await (const entry of listAll({ kv }, rangeOf(table))) {
       const record = decodeObject(entry.value);
-      if (record.envelope !== undefined) named.encrypted += 1;
+      if (record.envelope !== undefined) named.protected += masterKeysOf(record.envelope).length;
       if (record.data !== undefined) note(named, record.data);
       if (record.partsId !== undefined) named.parts.add(record.partsId);
     }
@@ -95,9 +97,9 @@ export async function compareStored(kv: Kv, blobs: BlobStore): Promise<string[]>
     ...difference('blob file missing', named.blobs, files),
     ...difference('blob entry without a file', blobEntries, files),
     ...difference('blob file without an entry', files, blobEntries),
-    ...(indexed === named.encrypted
+    ...(indexed === named.protected
       ? []
-      : [`the index names ${indexed} objects, ${named.encrypted} are encrypted`]),
+      : [`the index has ${indexed} entries, the objects need ${named.protected}`]),
   ];
 }
 

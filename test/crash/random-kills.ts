@@ -10,13 +10,16 @@ import { memoryOf } from '../support/programs.ts';
 import { type S3TestClient, s3TestClient } from '../support/s3-test-client.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { ExpectedStates } from './expected-state.ts';
-import { crashBuckets, readState, runLoadWorker } from './load.ts';
+import { crashBuckets, customerPrefix, readState, runLoadWorker } from './load.ts';
 import { findLeftovers } from './orphans.ts';
 
-const names = Array.from({ length: 60 }, (_, index) => {
-  const folder = index % 3 === 0 ? 'versions' : `dir${index % 5}`;
-  return `${folder}/object-${index}`;
-});
+const names = [
+  ...Array.from({ length: 50 }, (_, index) => {
+    const folder = index % 3 === 0 ? 'versions' : `dir${index % 5}`;
+    return `${folder}/object-${index}`;
+  }),
+  ...Array.from({ length: 10 }, (_, index) => `${customerPrefix}object-${index}`),
+];
 const loadWorkers = 12;
 
 async function killSomething(
@@ -52,6 +55,14 @@ async function checkAll(client: S3TestClient, states: ExpectedStates): Promise<s
   return violations;
 }
 
+async function makeBuckets(client: S3TestClient): Promise<void> {
+  for (const bucket of crashBuckets) await client.send({ method: 'PUT', target: `/${bucket}` });
+  const status = '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>';
+  const target = `/${crashBuckets[1]}?versioning`;
+  const answer = await client.send({ method: 'PUT', target, body: Buffer.from(status) });
+  assert.equal(answer.status, 200);
+}
+
 /** Returns what was violated; empty when all is well. */
 export async function runRandomKills(options: {
   readonly dir: string;
@@ -60,24 +71,20 @@ export async function runRandomKills(options: {
 }): Promise<string[]> {
   const random = seededRandom(options.seed);
   mkdirSync(options.dir, { recursive: true });
-  const pair = await startCofferPair(options.dir, { env: { COFFER_WORKERS: '2' } });
+  const pair = await startCofferPair(options.dir, {
+    env: { COFFER_WORKERS: '2', COFFER_SSE_C_OVER_HTTP: 'on' },
+  });
   const states = new ExpectedStates();
   const violations: string[] = [];
   let labels = 0;
   const connect = (): S3TestClient => s3TestClient({ ...pair, connections: 64 });
   let client = connect();
-  for (const bucket of crashBuckets) await client.send({ method: 'PUT', target: `/${bucket}` });
-  await client.send({
-    method: 'PUT',
-    target: `/${crashBuckets[1]}?versioning`,
-    body: Buffer.from(
-      '<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>',
-    ),
-  });
+  await makeBuckets(client);
   for (let round = 1; round <= options.rounds; round += 1) {
     let isStopped = false;
     const context = {
       client,
+      credentials: pair,
       states,
       random,
       isStopped: () => isStopped,

@@ -21,7 +21,7 @@ const stepsMax = 800;
 const versionsOf = (key: string): string => `versions of ${key}`;
 
 function stateOfVersions(labels: readonly string[]): ObjectState {
-  return stateOf(Buffer.from(labels.join(' ')), labels.join(' '), '');
+  return stateOf(Buffer.from(labels.join(' ')), labels.join(' '), { etag: '' });
 }
 
 /** What the child said it did, as expectations. Parts make ETags of their own, so those are not compared here. */
@@ -37,7 +37,7 @@ function expectationsOf(stdout: string): ExpectedStates {
         : stateOf(
             stepBytes(operation.after.label, operation.after.sizeBytes),
             operation.after.label,
-            '',
+            { etag: '' },
           );
     const { key, versions } = operation;
     if (word === 'begin') states.begin(key, after);
@@ -87,7 +87,8 @@ async function readVersion(
     if (body instanceof Uint8Array) hash.update(body);
     else for await (const chunk of body) hash.update(chunk);
     const label = opened.info.attributes.userMetadata['label'] ?? '';
-    return { md5: hash.digest('hex'), etag: '', sizeBytes: opened.info.sizeBytes, label };
+    const { sizeBytes } = opened.info;
+    return { md5: hash.digest('hex'), etag: '', sizeBytes, label, encryption: '', tag: '' };
   } catch (error) {
     if (!(error instanceof StoreError) || !['NoSuchKey', 'NoSuchBucket'].includes(error.code))
       throw error;
