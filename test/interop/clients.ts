@@ -13,6 +13,7 @@ export const clientPaths = {
   aws: path.join(interopDir, 'venv/bin/aws'),
   s3cmd: path.join(interopDir, 'venv/bin/s3cmd'),
   rclone: 'rclone',
+  s3fs: '/usr/bin/s3fs',
   minioGo: path.join(interopDir, 'bin/minio-go-driver'),
 } as const;
 
