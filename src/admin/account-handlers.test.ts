@@ -7,9 +7,9 @@ import { test } from 'node:test';
 
 import { openAdminPayload, sealAdminPayload } from '../aead/admin-payload.ts';
 import { silentLog } from '../base/log.ts';
-import { Accounts } from '../iam/accounts.ts';
+import { Accounts } from '../iam/accounts/accounts.ts';
 import { isDenied, mayAdminister } from '../iam/admin-access.ts';
-import { AccountCredentials } from '../iam/credentials.ts';
+import { AccountCredentials } from '../iam/accounts/credentials.ts';
 import { openMemoryKv } from '../kv/memory.ts';
 import type { ObjectStore } from '../store/types.ts';
 import { createAdminHandler } from './admin-handler.ts';

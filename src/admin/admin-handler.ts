@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { splitTarget } from '../base/request-target.ts';
 import type { Identity } from '../iam/identity.ts';
-import type { ConditionValues } from '../iam/policy-condition.ts';
+import type { ConditionValues } from '../iam/policy/policy-condition.ts';
 import { AdminError, formatAdminError, toAdminError } from './admin-error.ts';
 import type { AdminParts } from './call.ts';
 import { conditionsOf } from './conditions.ts';

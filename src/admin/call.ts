@@ -2,7 +2,7 @@
 // reply or throws; it never touches the connection.
 
 import type { Log } from '../base/log.ts';
-import type { Accounts } from '../iam/accounts.ts';
+import type { Accounts } from '../iam/accounts/accounts.ts';
 import type { Identity } from '../iam/identity.ts';
 import type { Kms } from '../sse/kms.ts';
 import type { ObjectStore } from '../store/types.ts';

@@ -4,7 +4,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TLSSocket } from 'node:tls';
 
-import type { ConditionValues } from '../iam/policy-condition.ts';
+import type { ConditionValues } from '../iam/policy/policy-condition.ts';
 
 /** The conditions of one call. */
 export function conditionsOf(req: IncomingMessage, nowMs: number): ConditionValues {

@@ -3,8 +3,8 @@
 
 import { authorize } from './authorize.ts';
 import type { Identity } from './identity.ts';
-import { evaluatePolicies } from './policy.ts';
-import type { ConditionValues } from './policy-condition.ts';
+import { evaluatePolicies } from './policy/policy.ts';
+import type { ConditionValues } from './policy/policy-condition.ts';
 
 export type AdminQuestion = {
   readonly identity: Identity;

@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { type CannedAcl, cannedAcls } from './acl.ts';
 import { type AccessRequest, authorize, type ResourceState } from './authorize.ts';
 import { anonymous, type Identity, rootIdentity } from './identity.ts';
-import { parsePolicy, type Policy } from './policy.ts';
-import { isPublicPolicy } from './public-policy.ts';
+import { parsePolicy, type Policy } from './policy/policy.ts';
+import { isPublicPolicy } from './policy/public-policy.ts';
 
 const root = rootIdentity('admin');
 const bucketOwner = 'b'.repeat(64);

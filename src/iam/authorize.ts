@@ -13,10 +13,10 @@ import {
   objectOwnerMay,
 } from './acl.ts';
 import type { Identity } from './identity.ts';
-import { evaluatePolicies, type Policy, type PolicyRequest } from './policy.ts';
-import type { ConditionValues } from './policy-condition.ts';
-import type { Principal } from './policy-principal.ts';
-import { isPublicPolicy } from './public-policy.ts';
+import { evaluatePolicies, type Policy, type PolicyRequest } from './policy/policy.ts';
+import type { ConditionValues } from './policy/policy-condition.ts';
+import type { Principal } from './policy/policy-principal.ts';
+import { isPublicPolicy } from './policy/public-policy.ts';
 
 /** The switches of a bucket's public access block. */
 export type PublicAccessBlock = {

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
-import type { Policy } from './policy.ts';
+import type { Policy } from './policy/policy.ts';
 
 /** Who owns buckets and objects: 64 hex digits that never change, and a name for people. */
 export type Owner = { readonly ownerId: string; readonly displayName: string };

@@ -5,7 +5,7 @@
 
 import type { ObjectAttributes } from '../store/types.ts';
 import type { S3Headers } from './headers.ts';
-import { aclOfHeaders, recordedAcl } from './acl-documents.ts';
+import { aclOfHeaders, recordedAcl } from './access/acl-documents.ts';
 import { S3Error } from './errors.ts';
 import { parseTagging } from './tags.ts';
 

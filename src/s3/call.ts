@@ -7,7 +7,7 @@ import type { BlobReader } from '../store/blob-store.ts';
 import type { BodyInput, BucketInfo, ObjectStore } from '../store/types.ts';
 import type { CustomerKeys } from './customer-keys.ts';
 import type { S3Headers } from './headers.ts';
-import type { Permission } from './permission.ts';
+import type { Permission } from './access/permission.ts';
 import { findQuery, type S3Target } from './target.ts';
 
 /** What every call of a server shares. */

@@ -1,7 +1,7 @@
 // The header that tells when lifecycle rules let an object go. It speaks of the current version and of real days,
 // however short the days are that a test gives the rules. Where a bucket has no rules it costs nothing.
 
-import { findExpiration, lifecycleDayMs, subjectOf } from '../store/lifecycle.ts';
+import { findExpiration, lifecycleDayMs, subjectOf } from '../store/lifecycle/lifecycle.ts';
 import type { ObjectInfo } from '../store/types.ts';
 import type { ReplyHeaders, S3Call } from './call.ts';
 

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { AdminCaller } from '../admin/admin-handler.ts';
 import { AdminError, isAdminErrorCode } from '../admin/admin-error.ts';
 import type { CredentialsSource } from '../iam/identity.ts';
-import { authenticate } from '../s3/authenticate.ts';
+import { authenticate } from '../s3/auth/authenticate.ts';
 import { AuthError } from '../sigv4/errors.ts';
 import { SigningKeyCache } from '../sigv4/signing-key.ts';
 

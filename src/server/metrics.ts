@@ -5,7 +5,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 import { createKmsCalls, type KmsCalls, kmsSecondsBounds } from '../kms/metered-kms.ts';
-import type { LifecycleKind } from '../store/lifecycle-scan.ts';
+import type { LifecycleKind } from '../store/lifecycle/lifecycle-scan.ts';
 import type { KmsMetricsAnswer } from '../wire/admin.ts';
 
 /** Outcomes as the documents name their metrics. */

@@ -13,7 +13,7 @@ import { createMetricsHandler } from '../admin/metrics-handler.ts';
 import type { Log } from '../base/log.ts';
 import { isDenied, mayAdminister } from '../iam/admin-access.ts';
 import { type CredentialsSource, rootIdentity } from '../iam/identity.ts';
-import type { ConditionValues } from '../iam/policy-condition.ts';
+import type { ConditionValues } from '../iam/policy/policy-condition.ts';
 import { CommitGate } from '../kv/commit-gate.ts';
 import { parseKmsConfig } from '../kms/config.ts';
 import { type OpenedKms, openKms } from '../kms/open-kms.ts';

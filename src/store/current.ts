@@ -2,8 +2,8 @@
 // comes or goes: inline bytes, blob marks, lists of parts, index entries, and work for the sweep.
 
 import type { LoadedBucket } from './buckets.ts';
-import { defaultOf } from './encryption-default.ts';
-import { masterKeysOf } from './envelopes.ts';
+import { defaultOf } from './encryption/encryption-default.ts';
+import { masterKeysOf } from './encryption/envelopes.ts';
 import {
   blobEntry,
   currentEntry,

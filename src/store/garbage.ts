@@ -22,7 +22,7 @@ import {
   type GarbageRecord,
 } from './records.ts';
 import type { StoreContext } from './store-context.ts';
-import { dropParts, dropUploadParts } from './upload-parts.ts';
+import { dropParts, dropUploadParts } from './multipart/upload-parts.ts';
 import { listAll } from './usage.ts';
 
 const pageEntries = 100;

@@ -17,11 +17,11 @@ import { recordBirth, startSweeping, sweep, type SweepReport } from './garbage.t
 import { createIdSource } from './keys.ts';
 import type { Kv } from './kv.ts';
 import { listObjects } from './listing.ts';
-import { putLegalHold, putRetention } from './locks.ts';
-import { completeUpload } from './complete.ts';
-import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart.ts';
-import { listUploads } from './upload-listing.ts';
-import { assertKeyUsable } from './object-encryption.ts';
+import { putLegalHold, putRetention } from './versions/locks.ts';
+import { completeUpload } from './multipart/complete.ts';
+import { abortUpload, createUpload, getUpload, listParts, putPart } from './multipart/multipart.ts';
+import { listUploads } from './multipart/upload-listing.ts';
+import { assertKeyUsable } from './encryption/object-encryption.ts';
 import {
   deleteObject,
   openObject,
@@ -32,9 +32,9 @@ import {
 } from './objects.ts';
 import { guarded, type StoreContext, type StoreSettings } from './store-context.ts';
 import type { ObjectStore } from './types.ts';
-import { updateEncryption } from './update-encryption.ts';
+import { updateEncryption } from './encryption/update-encryption.ts';
 import { createTotals, keyUsage } from './usage.ts';
-import { listVersions } from './version-listing.ts';
+import { listVersions } from './versions/version-listing.ts';
 
 export type ObjectStoreDeps = {
   readonly kv: Kv;

@@ -14,14 +14,14 @@ import {
   type ObjectPlace,
   putsOfStored,
 } from './current.ts';
-import { hasSecretEtag } from './envelopes.ts';
+import { hasSecretEtag } from './encryption/envelopes.ts';
 import { encodeName, inlineEntry } from './keys.ts';
-import { assertLockable } from './lock-rules.ts';
-import { versioningOf } from './names.ts';
-import { type StartedKey, startKey } from './object-encryption.ts';
+import { assertLockable } from './versions/lock-rules.ts';
+import { versioningOf } from './versions/names.ts';
+import { type StartedKey, startKey } from './encryption/object-encryption.ts';
 import { type ObjectRecord, toObjectInfo } from './records.ts';
 import { createOpenedObject } from './reading.ts';
-import { sealChecksum } from './sealed-checksum.ts';
+import { sealChecksum } from './encryption/sealed-checksum.ts';
 import type { StoreContext } from './store-context.ts';
 import {
   type BucketInfo,
@@ -35,14 +35,14 @@ import {
   StoreError,
   type VersionRef,
 } from './types.ts';
-import { nullVersionId } from './version-ids.ts';
+import { nullVersionId } from './versions/version-ids.ts';
 import {
   type Change,
   commitCurrent,
   deleteVersioned,
   loadVersion,
   updateVersion,
-} from './versions.ts';
+} from './versions/versions.ts';
 
 /** Largest object of a single PUT, and largest part. */
 export const putBytesMax = 5 * 1024 ** 3;

@@ -11,11 +11,11 @@ import {
   sliceOf,
 } from '../sse/object-data.ts';
 import type { BlobReader, BlobReadOptions } from './blob-store.ts';
-import { layersOfEnvelope } from './envelopes.ts';
+import { layersOfEnvelope } from './encryption/envelopes.ts';
 import { inlineEntry } from './keys.ts';
-import { assertNoClientKey, openClientOek, openOek } from './object-encryption.ts';
+import { assertNoClientKey, openClientOek, openOek } from './encryption/object-encryption.ts';
 import { type ObjectRecord, type StoredBytes, toObjectInfo } from './records.ts';
-import { unsealChecksums } from './sealed-checksum.ts';
+import { unsealChecksums } from './encryption/sealed-checksum.ts';
 import { type StoreContext, guarded, toStoreError } from './store-context.ts';
 import {
   type ByteRange,

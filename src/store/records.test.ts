@@ -17,7 +17,7 @@ import {
   uploadEntry,
   versionEntry,
 } from './keys.ts';
-import { versionTail } from './version-ids.ts';
+import { versionTail } from './versions/version-ids.ts';
 import { KvError } from './kv.ts';
 import {
   type BucketRecord,

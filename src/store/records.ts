@@ -5,7 +5,7 @@
 import { Packr, Unpackr } from 'msgpackr';
 import type { ObjectEnvelope, SealedDataKey, SealedObjectKey } from '../sse/envelope.ts';
 import type { KmsContext } from '../sse/kms.ts';
-import { encryptionOf } from './envelopes.ts';
+import { encryptionOf } from './encryption/envelopes.ts';
 import { KvError } from './kv.ts';
 import type {
   BucketInfo,

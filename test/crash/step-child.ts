@@ -9,7 +9,7 @@ import { openFileBlobStore } from '../../src/blob/files.ts';
 import { openStaticKms } from '../../src/kms/static-key.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import type { Kms } from '../../src/sse/kms.ts';
-import { openBackend } from '../../src/store/backend.ts';
+import { openBackend } from '../../src/store/sealing/backend.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import type { Kv } from '../../src/store/kv.ts';
 import { openObjectStore, type OpenedObjectStore } from '../../src/store/object-store.ts';

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
 import { openFileBlobStore } from '../../src/blob/files.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
-import { openBackend } from '../../src/store/backend.ts';
+import { openBackend } from '../../src/store/sealing/backend.ts';
 import { type OpenedObjectStore, openObjectStore } from '../../src/store/object-store.ts';
 import { type ListVersionsPage, StoreError } from '../../src/store/types.ts';
 import { ExpectedStates, type ObjectState, stateOf } from './expected-state.ts';

@@ -3,11 +3,11 @@
 
 import { cannedAcls } from '../../src/iam/acl.ts';
 import { IamError } from '../../src/iam/iam-error.ts';
-import { evaluatePolicies, parsePolicy } from '../../src/iam/policy.ts';
-import { isPublicPolicy } from '../../src/iam/public-policy.ts';
-import { matchesPattern, PatternError, parsePattern } from '../../src/iam/wildcard.ts';
+import { evaluatePolicies, parsePolicy } from '../../src/iam/policy/policy.ts';
+import { isPublicPolicy } from '../../src/iam/policy/public-policy.ts';
+import { matchesPattern, PatternError, parsePattern } from '../../src/iam/policy/wildcard.ts';
 import { XmlError } from '../../src/base/xml.ts';
-import { aclXml, parseAcl } from '../../src/s3/acl-documents.ts';
+import { aclXml, parseAcl } from '../../src/s3/access/acl-documents.ts';
 import { S3Error } from '../../src/s3/errors.ts';
 import type { FuzzTarget } from './targets.ts';
 

@@ -3,10 +3,10 @@
 
 import { createHmac } from 'node:crypto';
 import { rootIdentity } from '../../src/iam/identity.ts';
-import { authenticate } from '../../src/s3/authenticate.ts';
+import { authenticate } from '../../src/s3/auth/authenticate.ts';
 import { parseCopySource } from '../../src/s3/copy-source.ts';
 import { S3Error } from '../../src/s3/errors.ts';
-import { checkPostPolicy, parsePostPolicy } from '../../src/s3/post-policy.ts';
+import { checkPostPolicy, parsePostPolicy } from '../../src/s3/form/post-policy.ts';
 import { parseTagging } from '../../src/s3/tags.ts';
 import { parseTarget } from '../../src/s3/target.ts';
 import { AuthError } from '../../src/sigv4/errors.ts';

@@ -17,8 +17,8 @@ import {
   parseStored,
   parseStoredKey,
 } from '../../src/keys/stored-key.ts';
-import { type AuthDeps, authenticate } from '../../src/s3/authenticate.ts';
-import { openBody } from '../../src/s3/body.ts';
+import { type AuthDeps, authenticate } from '../../src/s3/auth/authenticate.ts';
+import { openBody } from '../../src/s3/body/body.ts';
 import { S3Error } from '../../src/s3/errors.ts';
 import { parseRange } from '../../src/s3/ranges.ts';
 import { parseTarget } from '../../src/s3/target.ts';

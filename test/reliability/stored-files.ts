@@ -6,7 +6,7 @@ import path from 'node:path';
 import { silentLog } from '../../src/base/log.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import type { Kms } from '../../src/sse/kms.ts';
-import { openBackend } from '../../src/store/backend.ts';
+import { openBackend } from '../../src/store/sealing/backend.ts';
 import { inlineEntry, partsEntry, rangeOf } from '../../src/store/keys.ts';
 import type { Kv, KvEntry } from '../../src/store/kv.ts';
 import {

@@ -11,7 +11,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { parseKmsConfig } from '../../src/kms/config.ts';
 import { openKms } from '../../src/kms/open-kms.ts';
 import { signRequest } from '../../src/sigv4/sign.ts';
-import { formatEntryKey } from '../../src/store/format.ts';
+import { formatEntryKey } from '../../src/store/sealing/format.ts';
 import { currentEntry } from '../../src/store/keys.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import {

@@ -9,7 +9,7 @@ import { openFileBlobStore } from '../../src/blob/files.ts';
 import { openMemoryBlobStore } from '../../src/blob/memory.ts';
 import { openLmdbKv } from '../../src/kv/lmdb.ts';
 import { openMemoryKv } from '../../src/kv/memory.ts';
-import { openBackend } from '../../src/store/backend.ts';
+import { openBackend } from '../../src/store/sealing/backend.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import type { Kv } from '../../src/store/kv.ts';
 import { type OpenedObjectStore, openObjectStore } from '../../src/store/object-store.ts';

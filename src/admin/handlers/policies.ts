@@ -1,8 +1,8 @@
 // `mc admin policy …`: named policies, and to whom they are attached. Documents travel in clear, lists of
 // attachments sealed. There are no groups yet.
 
-import { joinPolicies } from '../../iam/built-in-policies.ts';
-import type { NamedPolicy } from '../../iam/account.ts';
+import { joinPolicies } from '../../iam/accounts/built-in-policies.ts';
+import type { NamedPolicy } from '../../iam/accounts/account.ts';
 import type { ObjectStore } from '../../store/types.ts';
 import type {
   AccountAnswer,

@@ -1,8 +1,8 @@
 // `mc admin user …`: users of this store. A user may read its own entry and change its own secret key
 // without a permission, unless a policy denies it. Root is no user: it is named in the settings.
 
-import type { Account, AccountStatus } from '../../iam/account.ts';
-import type { Accounts } from '../../iam/accounts.ts';
+import type { Account, AccountStatus } from '../../iam/accounts/account.ts';
+import type { Accounts } from '../../iam/accounts/accounts.ts';
 import type { UserInfoAnswer, UserRequest } from '../../wire/admin.ts';
 import { AdminError } from '../admin-error.ts';
 import type { AdminAction, AdminCall, AdminHandler } from '../call.ts';

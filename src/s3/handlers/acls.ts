@@ -9,7 +9,7 @@ import {
   parseAcl,
   recordedAcl,
   recordedBucketAcl,
-} from '../acl-documents.ts';
+} from '../access/acl-documents.ts';
 import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
 import { S3Error } from '../errors.ts';
 import { ownerOfRecord } from '../listing.ts';

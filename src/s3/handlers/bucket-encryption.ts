@@ -14,7 +14,7 @@ import {
 import { checkBucketEncryption } from '../../sse/bucket-encryption.ts';
 import { SseError } from '../../sse/sse-error.ts';
 import { keyNameOf } from '../../sse/sse-kms.ts';
-import { defaultOf, withPrefixDefault } from '../../store/encryption-default.ts';
+import { defaultOf, withPrefixDefault } from '../../store/encryption/encryption-default.ts';
 import type { BucketEncryption, BucketSettings } from '../../store/types.ts';
 import { emptyReply, queryOf, type Reply, type S3Call, xmlReply } from '../call.ts';
 import { invalidArgument, noKmsText, S3Error, s3Errors } from '../errors.ts';

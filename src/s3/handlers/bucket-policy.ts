@@ -4,8 +4,8 @@
 import { xmlElement } from '../../base/xml.ts';
 import { findCannedAcl, isPublicAcl } from '../../iam/acl.ts';
 import { IamError } from '../../iam/iam-error.ts';
-import { type Policy, parsePolicy } from '../../iam/policy.ts';
-import { isPublicPolicy } from '../../iam/public-policy.ts';
+import { type Policy, parsePolicy } from '../../iam/policy/policy.ts';
+import { isPublicPolicy } from '../../iam/policy/public-policy.ts';
 import type { BucketSettings } from '../../store/types.ts';
 import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
 import { S3Error } from '../errors.ts';

@@ -3,7 +3,7 @@
 import { findChild, findChildText, parseXml, xmlElement } from '../../base/xml.ts';
 import { ownerIdOf } from '../../iam/identity.ts';
 import type { BucketInfo } from '../../store/types.ts';
-import { aclOfHeaders, recordedBucketAcl } from '../acl-documents.ts';
+import { aclOfHeaders, recordedBucketAcl } from '../access/acl-documents.ts';
 import { emptyReply, queryOf, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
 import { invalidArgument, S3Error, toS3Error } from '../errors.ts';
 import { ownerXml } from '../listing.ts';

@@ -3,7 +3,11 @@
 // and their key as they are.
 
 import { timingSafeEqual } from 'node:crypto';
-import { defaultOf, isSameEncryption, settleRequest } from '../../store/encryption-default.ts';
+import {
+  defaultOf,
+  isSameEncryption,
+  settleRequest,
+} from '../../store/encryption/encryption-default.ts';
 import type {
   BodyChecksum,
   BucketInfo,

@@ -6,7 +6,7 @@ import { type Reply, type S3Call, xmlReply } from '../call.ts';
 import { parseDeleteConditions } from '../conditions.ts';
 import { S3Error, toS3Error } from '../errors.ts';
 import { bypassesGovernance } from '../object-lock.ts';
-import { permissionsOfDeletion } from '../permissions.ts';
+import { permissionsOfDeletion } from '../access/permissions.ts';
 import { checkVersionId } from '../versions.ts';
 
 const bodyBytesMax = 2 * 1024 * 1024;

@@ -3,7 +3,7 @@
 
 import { xmlElement } from '../../base/xml.ts';
 import type { Reply, ReplyHeaders } from '../call.ts';
-import type { FormCall } from '../form-call.ts';
+import type { FormCall } from '../form/form-call.ts';
 import { putObject } from './put-object.ts';
 
 /** Stores the file of the form. 204, 200 or 201 as the form asks, or 303 to the page it names. */
