@@ -87,6 +87,21 @@ void test('the owner of a bucket may do everything in it that nothing denies', (
   assert.equal(authorize({ identity: owner, action: 's3:CreateBucket', bucket: 'n' }), 'deny');
 });
 
+void test('a user who may do something may do it to a version, unless that is denied', () => {
+  const reader = user('eve', policy('identity', { Action: 's3:GetObject' }));
+  assert.equal(decide(reader, 's3:GetObjectVersion'), 'allow');
+  assert.equal(decide(reader, 's3:GetObjectVersionTagging'), 'deny');
+  assert.equal(decide(reader, 's3:DeleteObjectVersion'), 'deny');
+  const statements = [{ Action: 's3:*' }, { Effect: 'Deny', Action: 's3:GetObjectVersion' }];
+  const bound = user('eve', policy('identity', ...statements));
+  assert.equal(decide(bound, 's3:GetObjectVersion'), 'deny');
+  assert.equal(decide(bound, 's3:GetObject'), 'allow');
+  const versions = user('eve', policy('identity', { Action: 's3:GetObjectVersion' }));
+  assert.equal(decide(versions, 's3:GetObject'), 'deny');
+  // Bucket policies tell the two apart.
+  assert.equal(decide(anonymous, 's3:GetObjectVersion', { bucketPolicy: readAll }), 'deny');
+});
+
 void test('owning allows nothing by itself where it does not count', () => {
   const owner = user('bob');
   const resource = { grantsOwners: false, object: { owner: 'b'.repeat(64) } };

@@ -17,6 +17,7 @@ import { evaluatePolicies, type Policy, type PolicyRequest } from './policy/poli
 import type { ConditionValues } from './policy/policy-condition.ts';
 import type { Principal } from './policy/policy-principal.ts';
 import { isPublicPolicy } from './policy/public-policy.ts';
+import { plainActionOf } from './version-actions.ts';
 
 /** The switches of a bucket's public access block. */
 export type PublicAccessBlock = {
@@ -74,7 +75,7 @@ export function authorize(request: AccessRequest): Decision {
   if (isRoot && resource?.bucketPolicy === undefined) return 'allow';
   if (isRoot && neverLocked.has(request.action)) return 'allow';
   const question = questionOf(request);
-  const byUser = identity.kind === 'user' ? evaluatePolicies(identity.policies, question) : 'none';
+  const byUser = identity.kind === 'user' ? decideByUser(identity.policies, question) : 'none';
   if (byUser === 'deny') return 'deny';
   const byBucket =
     resource?.bucketPolicy === undefined
@@ -86,6 +87,17 @@ export function authorize(request: AccessRequest): Decision {
   if (owns(request, resource, resource.bucketOwner)) return 'allow';
   if (byBucket === 'allow' && !isRestricted(resource)) return 'allow';
   return aclsAllow(request, resource) ? 'allow' : 'deny';
+}
+
+/** Who is allowed an action is allowed it for one version too, unless that is denied. */
+function decideByUser(
+  policies: readonly Policy[],
+  question: PolicyRequest,
+): ReturnType<typeof evaluatePolicies> {
+  const decision = evaluatePolicies(policies, question);
+  const action = plainActionOf(question.action);
+  if (decision !== 'none' || action === undefined) return decision;
+  return evaluatePolicies(policies, { ...question, action });
 }
 
 function owns({ identity }: AccessRequest, resource: ResourceState, owner: string): boolean {

@@ -2,28 +2,11 @@
 // Operations that decide key by key need none here and ask for each key themselves.
 
 import type { S3Headers } from '../headers.ts';
+import { actionOfVersion } from '../../iam/version-actions.ts';
 import type { CopySource } from '../copy-source.ts';
 import type { S3Operation } from '../operation.ts';
 import type { Permission } from './permission.ts';
 import { findQuery, type S3Target } from '../target.ts';
-
-/** Actions that have another name when one version is meant. */
-const versionForms: Readonly<Record<string, string>> = {
-  's3:DeleteObject': 's3:DeleteObjectVersion',
-  's3:DeleteObjectTagging': 's3:DeleteObjectVersionTagging',
-  's3:GetObject': 's3:GetObjectVersion',
-  's3:GetObjectAcl': 's3:GetObjectVersionAcl',
-  's3:GetObjectAttributes': 's3:GetObjectVersionAttributes',
-  's3:GetObjectTagging': 's3:GetObjectVersionTagging',
-  's3:GetObjectTorrent': 's3:GetObjectVersionTorrent',
-  's3:PutObjectAcl': 's3:PutObjectVersionAcl',
-  's3:PutObjectTagging': 's3:PutObjectVersionTagging',
-};
-
-/** The action as it is called for one version, or for the newest. */
-export function actionOfVersion(action: string, versionId: string | undefined): string {
-  return versionId === undefined ? action : (versionForms[action] ?? action);
-}
 
 /** Operations that make an object, and take its access list, tags and protection as headers. */
 const writes: ReadonlySet<string> = new Set([
