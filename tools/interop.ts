@@ -36,6 +36,13 @@ const versions = {
     'duckdb-extension-httpfs==1.5.5',
     'duckdb-extensions==1.5.5',
   ],
+  /** What the SDK keeps in packages of their own. */
+  awsJs: [
+    '@aws-sdk/client-s3@3.1173.0',
+    '@aws-sdk/lib-storage@3.1169.0',
+    '@aws-sdk/s3-presigned-post@3.1164.0',
+    '@aws-sdk/s3-request-presigner@3.1162.0',
+  ],
   /** The last before SDKs added checksums of their own to every request. */
   oldBoto3: ['boto3==1.26.165'],
 };
@@ -97,6 +104,16 @@ const steps: readonly Step[] = [
     commands: [
       ['python3', '-m', 'venv', venv],
       [path.join(venv, 'bin/pip'), 'install', '--quiet', ...versions.python],
+    ],
+  },
+  {
+    what: 'uploads, presigning and forms of the AWS SDK for JavaScript',
+    isThere: () =>
+      ['lib-storage', 's3-presigned-post', 's3-request-presigner'].every((name) =>
+        existsSync(path.join(dir, 'aws-js/node_modules/@aws-sdk', name)),
+      ),
+    commands: [
+      ['npm', 'install', '--no-save', '--prefix', path.join(dir, 'aws-js'), ...versions.awsJs],
     ],
   },
   {

@@ -38,11 +38,12 @@ export type Step =
   /** The bucket's default encryption; `none` removes it. */
   | { readonly op: 'setDefault'; readonly bucket: string; readonly mode: Mode }
   | PutStep
-  | (Named & { readonly op: 'head'; readonly mode: Mode })
+  | (Named & { readonly op: 'head'; readonly mode: Mode; readonly versionId?: string })
   /** `range` is first and last byte. */
   | (Named & {
       readonly op: 'get';
       readonly mode: Mode;
+      readonly versionId?: string;
       readonly range?: readonly [number, number];
     })
   | (Named & {
@@ -50,6 +51,7 @@ export type Step =
       readonly mode: Mode;
       readonly fromBucket: string;
       readonly fromKey: string;
+      readonly fromVersionId?: string;
       readonly fromMode: Mode;
     })
   | {
@@ -61,8 +63,28 @@ export type Step =
       readonly pageSize: number;
     }
   | { readonly op: 'delete'; readonly bucket: string; readonly keys: readonly string[] }
-  /** A URL for one GET or PUT, which is then used without the client. */
-  | (Named & { readonly op: 'presign'; readonly method: 'GET' | 'PUT' });
+  | (Named & { readonly op: 'remove'; readonly versionId?: string })
+  | {
+      readonly op: 'versioning';
+      readonly bucket: string;
+      readonly status: 'Enabled' | 'Suspended';
+    }
+  | { readonly op: 'listVersions'; readonly bucket: string }
+  /** Key and version of each, in one call. */
+  | {
+      readonly op: 'deleteVersions';
+      readonly bucket: string;
+      readonly versions: readonly (readonly [string, string])[];
+    }
+  | { readonly op: 'setPolicy'; readonly bucket: string; readonly policy: string }
+  /** A URL for one request, which is then sent without the client. */
+  | (Named & {
+      readonly op: 'presign';
+      readonly method: 'GET' | 'HEAD' | 'PUT' | 'DELETE';
+      readonly signature: 2 | 4;
+    })
+  /** The address and fields of a browser's form. */
+  | (Named & { readonly op: 'form'; readonly signature: 2 | 4 });
 
 export type Stage = readonly Step[];
 
@@ -98,6 +120,11 @@ export type Result = {
   readonly objects?: readonly (readonly [string, number, string])[];
   readonly prefixes?: readonly string[];
   readonly url?: string;
+  readonly fields?: Readonly<Record<string, string>>;
+  readonly versionId?: string;
+  readonly isMarker?: boolean;
+  /** Key, version, whether it is the latest, whether it is a delete marker. */
+  readonly versions?: readonly (readonly [string, string, boolean, boolean])[];
 };
 
 /** Carries a plan out: one result per step, stage by stage. */

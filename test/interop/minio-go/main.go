@@ -51,6 +51,12 @@ type step struct {
 	PageSize   int
 	Keys       []string
 	Method     string
+
+	VersionID     string `json:"versionId"`
+	FromVersionID string `json:"fromVersionId"`
+	Versions      [][2]string
+	Status        string
+	Policy        string
 }
 
 type plan struct {
@@ -142,8 +148,21 @@ func perform(core minio.Core, s step, data []byte) (result, error) {
 		return list(core, s)
 	case "delete":
 		return deleteAll(core, s)
+	case "remove":
+		return result{}, core.RemoveObject(ctx, s.Bucket, s.Key, minio.RemoveObjectOptions{VersionID: s.VersionID})
+	case "versioning":
+		config := minio.BucketVersioningConfiguration{Status: s.Status}
+		return result{}, core.SetBucketVersioning(ctx, s.Bucket, config)
+	case "listVersions":
+		return listVersions(core, s)
+	case "deleteVersions":
+		return deleteAll(core, s)
+	case "setPolicy":
+		return result{}, core.SetBucketPolicy(ctx, s.Bucket, s.Policy)
 	case "presign":
 		return presign(core, s)
+	case "form":
+		return form(core, s)
 	}
 	return nil, fmt.Errorf("unknown step %q", s.Op)
 }
@@ -239,7 +258,11 @@ func put(core minio.Core, s step, payload []byte) (result, error) {
 		return nil, err
 	}
 	sums := checksums(info.ChecksumCRC32, info.ChecksumCRC32C, info.ChecksumSHA1, info.ChecksumSHA256, info.ChecksumCRC64NVME)
-	return result{"etag": info.ETag, "checksums": sums}, nil
+	out := result{"etag": info.ETag, "checksums": sums}
+	if info.VersionID != "" {
+		out["versionId"] = info.VersionID
+	}
+	return out, nil
 }
 
 func head(core minio.Core, s step) (result, error) {
@@ -247,7 +270,7 @@ func head(core minio.Core, s step) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := core.StatObject(ctx, s.Bucket, s.Key, minio.StatObjectOptions{ServerSideEncryption: key})
+	info, err := core.StatObject(ctx, s.Bucket, s.Key, minio.StatObjectOptions{ServerSideEncryption: key, VersionID: s.VersionID})
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +286,7 @@ func get(core minio.Core, s step) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := minio.GetObjectOptions{ServerSideEncryption: key, Checksum: s.Range == nil}
+	options := minio.GetObjectOptions{ServerSideEncryption: key, Checksum: s.Range == nil, VersionID: s.VersionID}
 	if s.Range != nil {
 		if err := options.SetRange(s.Range[0], s.Range[1]); err != nil {
 			return nil, err
@@ -297,7 +320,7 @@ func copyObject(core minio.Core, s step) (result, error) {
 	}
 	info, err := core.Client.CopyObject(ctx,
 		minio.CopyDestOptions{Bucket: s.Bucket, Object: s.Key, Encryption: to},
-		minio.CopySrcOptions{Bucket: s.FromBucket, Object: s.FromKey, Encryption: from})
+		minio.CopySrcOptions{Bucket: s.FromBucket, Object: s.FromKey, Encryption: from, VersionID: s.FromVersionID})
 	return result{"etag": info.ETag}, err
 }
 
@@ -325,11 +348,46 @@ func deleteAll(core minio.Core, s step) (result, error) {
 		for _, key := range s.Keys {
 			wanted <- minio.ObjectInfo{Key: key}
 		}
+		for _, version := range s.Versions {
+			wanted <- minio.ObjectInfo{Key: version[0], VersionID: version[1]}
+		}
 	}()
 	for failed := range core.RemoveObjects(ctx, s.Bucket, wanted, minio.RemoveObjectsOptions{}) {
 		return nil, failed.Err
 	}
 	return result{}, nil
+}
+
+func listVersions(core minio.Core, s step) (result, error) {
+	versions, markers := [][]any{}, [][]any{}
+	for found := range core.Client.ListObjects(ctx, s.Bucket, minio.ListObjectsOptions{Recursive: true, WithVersions: true, MaxKeys: 2}) {
+		entry := []any{found.Key, found.VersionID, found.IsLatest, found.IsDeleteMarker}
+		switch {
+		case found.Err != nil:
+			return nil, found.Err
+		case found.IsDeleteMarker:
+			markers = append(markers, entry)
+		default:
+			versions = append(versions, entry)
+		}
+	}
+	return result{"versions": append(versions, markers...)}, nil
+}
+
+func form(core minio.Core, s step) (result, error) {
+	policy := minio.NewPostPolicy()
+	for _, err := range []error{
+		policy.SetBucket(s.Bucket), policy.SetKey(s.Key), policy.SetExpires(time.Now().UTC().Add(time.Minute)),
+	} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	at, fields, err := core.PresignedPostPolicy(ctx, policy)
+	if err != nil {
+		return nil, err
+	}
+	return result{"url": at.String(), "fields": fields}, nil
 }
 
 func presign(core minio.Core, s step) (result, error) {

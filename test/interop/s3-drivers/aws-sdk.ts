@@ -3,26 +3,34 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Agent as HttpsAgent } from 'node:https';
+import { createRequire } from 'node:module';
+import path from 'node:path';
 import {
-  CompleteMultipartUploadCommand,
+  type CompleteMultipartUploadCommandOutput,
   CopyObjectCommand,
   CreateBucketCommand,
-  CreateMultipartUploadCommand,
+  type DeleteMarkerEntry,
   DeleteBucketCommand,
   DeleteBucketEncryptionCommand,
+  DeleteObjectCommand,
   DeleteObjectsCommand,
   GetBucketEncryptionCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsCommand,
   ListObjectsV2Command,
+  ListObjectVersionsCommand,
+  type ObjectVersion,
   PutBucketEncryptionCommand,
+  PutBucketPolicyCommand,
+  PutBucketVersioningCommand,
   PutObjectCommand,
+  type PutObjectCommandInput,
   S3Client,
   S3ServiceException,
   type ServerSideEncryption,
-  UploadPartCommand,
 } from '@aws-sdk/client-s3';
+import { interopDir } from '../clients.ts';
 import {
   type Connection,
   type Driver,
@@ -47,6 +55,36 @@ export function awsSdkClient(at: Connection): S3Client {
     credentials: { accessKeyId: at.accessKey, secretAccessKey: at.secretKey },
     requestHandler: tls,
   });
+}
+
+/** What this suite uses of the SDK's further packages. */
+type SdkPackages = {
+  readonly getSignedUrl: (
+    client: S3Client,
+    command: unknown,
+    options: { readonly expiresIn: number },
+  ) => Promise<string>;
+  readonly createPresignedPost: (
+    client: S3Client,
+    options: { readonly Bucket: string; readonly Key: string; readonly Expires: number },
+  ) => Promise<{ readonly url: string; readonly fields: Record<string, string> }>;
+  readonly Upload: new (options: {
+    readonly client: S3Client;
+    readonly params: PutObjectCommandInput;
+    readonly partSize: number;
+    readonly queueSize: number;
+  }) => { done(): Promise<CompleteMultipartUploadCommandOutput> };
+};
+
+/** They are installed for interop runs only. */
+async function loadSdkPackages(): Promise<SdkPackages> {
+  const load = createRequire(path.join(interopDir, 'aws-js/package.json'));
+  const from = (name: string): Promise<SdkPackages> => import(load.resolve(`@aws-sdk/${name}`));
+  return {
+    getSignedUrl: (await from('s3-request-presigner')).getSignedUrl,
+    createPresignedPost: (await from('s3-presigned-post')).createPresignedPost,
+    Upload: (await from('lib-storage')).Upload,
+  };
 }
 
 /** The driver. */
@@ -146,7 +184,12 @@ async function perform(s3: S3Client, step: Step, data: Buffer): Promise<Result> 
       return put(s3, step, data.subarray(step.offset, step.offset + step.size));
     case 'head': {
       const answer = await s3.send(
-        new HeadObjectCommand({ Bucket, Key: step.key, ...customerKey(step.mode) }),
+        new HeadObjectCommand({
+          Bucket,
+          Key: step.key,
+          VersionId: step.versionId,
+          ...customerKey(step.mode),
+        }),
       );
       return {
         etag: answer.ETag ?? '',
@@ -163,7 +206,9 @@ async function perform(s3: S3Client, step: Step, data: Buffer): Promise<Result> 
         new CopyObjectCommand({
           Bucket,
           Key: step.key,
-          CopySource: `${step.fromBucket}/${encodeURIComponent(step.fromKey)}`,
+          CopySource: `${step.fromBucket}/${encodeURIComponent(step.fromKey)}${
+            step.fromVersionId === undefined ? '' : `?versionId=${step.fromVersionId}`
+          }`,
           ...encryption(step.mode),
           ...(source.SSECustomerKey && {
             CopySourceSSECustomerAlgorithm: 'AES256',
@@ -184,8 +229,61 @@ async function perform(s3: S3Client, step: Step, data: Buffer): Promise<Result> 
       }
       return {};
     }
-    case 'presign':
-      throw new Error('the SDK presigns with a package of its own');
+    default:
+      return performOnVersions(s3, step);
+  }
+}
+
+async function performOnVersions(s3: S3Client, step: Step): Promise<Result> {
+  const Bucket = step.bucket;
+  switch (step.op) {
+    case 'remove': {
+      const asked = { Bucket, Key: step.key, VersionId: step.versionId };
+      const answer = await s3.send(new DeleteObjectCommand(asked));
+      return { versionId: answer.VersionId ?? '', isMarker: answer.DeleteMarker ?? false };
+    }
+    case 'versioning': {
+      const VersioningConfiguration = { Status: step.status };
+      await s3.send(new PutBucketVersioningCommand({ Bucket, VersioningConfiguration }));
+      return {};
+    }
+    case 'listVersions': {
+      const answer = await s3.send(new ListObjectVersionsCommand({ Bucket }));
+      const entry = (found: ObjectVersion | DeleteMarkerEntry, isMarker: boolean) =>
+        [found.Key ?? '', found.VersionId ?? '', found.IsLatest ?? false, isMarker] as const;
+      return {
+        versions: [
+          ...(answer.Versions ?? []).map((found) => entry(found, false)),
+          ...(answer.DeleteMarkers ?? []).map((found) => entry(found, true)),
+        ],
+      };
+    }
+    case 'deleteVersions': {
+      const Objects = step.versions.map(([Key, VersionId]) => ({ Key, VersionId }));
+      const answer = await s3.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects } }));
+      if (answer.Errors?.length) throw new Error(JSON.stringify(answer.Errors));
+      return {};
+    }
+    case 'setPolicy':
+      await s3.send(new PutBucketPolicyCommand({ Bucket, Policy: step.policy }));
+      return {};
+    case 'presign': {
+      const { getSignedUrl } = await loadSdkPackages();
+      const named = { Bucket, Key: step.key };
+      const command = {
+        GET: new GetObjectCommand(named),
+        HEAD: new HeadObjectCommand(named),
+        PUT: new PutObjectCommand(named),
+        DELETE: new DeleteObjectCommand(named),
+      }[step.method];
+      return { url: await getSignedUrl(s3, command, { expiresIn: 60 }) };
+    }
+    case 'form': {
+      const { createPresignedPost } = await loadSdkPackages();
+      return createPresignedPost(s3, { Bucket, Key: step.key, Expires: 60 });
+    }
+    default:
+      throw new Error(`unknown step ${step.op}`);
   }
 }
 
@@ -227,35 +325,21 @@ async function put(s3: S3Client, step: PutStep, bytes: Buffer): Promise<Result> 
   };
   if (step.partSize === undefined || bytes.length <= step.partSize) {
     const answer = await s3.send(new PutObjectCommand({ ...asked, Body: bytes }));
-    return { etag: answer.ETag ?? '', sse: shown(answer), checksums: checksums(answer) };
+    return {
+      etag: answer.ETag ?? '',
+      sse: shown(answer),
+      checksums: checksums(answer),
+      ...(answer.VersionId && { versionId: answer.VersionId }),
+    };
   }
-  const { UploadId } = await s3.send(new CreateMultipartUploadCommand(asked));
-  const parts: { PartNumber: number; ETag?: string; ChecksumCRC32?: string }[] = [];
-  for (let at = 0; at < bytes.length; at += step.partSize) {
-    const PartNumber = parts.length + 1;
-    const answer = await s3.send(
-      new UploadPartCommand({
-        ...named,
-        UploadId,
-        PartNumber,
-        Body: bytes.subarray(at, at + step.partSize),
-        ...customerKey(step.mode),
-      }),
-    );
-    parts.push({
-      PartNumber,
-      ...(answer.ETag && { ETag: answer.ETag }),
-      ...(answer.ChecksumCRC32 && { ChecksumCRC32: answer.ChecksumCRC32 }),
-    });
-  }
-  const answer = await s3.send(
-    new CompleteMultipartUploadCommand({
-      ...named,
-      UploadId,
-      MultipartUpload: { Parts: parts },
-      ...customerKey(step.mode),
-    }),
-  );
+  const { Upload } = await loadSdkPackages();
+  const upload = new Upload({
+    client: s3,
+    params: { ...asked, Body: bytes },
+    partSize: step.partSize,
+    queueSize: 2,
+  });
+  const answer = await upload.done();
   // The answer's type has no members for a client's key.
   const sse = step.mode.kind === 'c' ? await headEncryption(s3, step) : shown(answer);
   return { etag: answer.ETag ?? '', sse };
@@ -271,6 +355,7 @@ async function get(s3: S3Client, step: Extract<Step, { op: 'get' }>): Promise<Re
     new GetObjectCommand({
       Bucket: step.bucket,
       Key: step.key,
+      VersionId: step.versionId,
       ...customerKey(step.mode),
       ...(step.range && { Range: `bytes=${step.range[0]}-${step.range[1]}` }),
     }),

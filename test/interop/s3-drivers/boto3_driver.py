@@ -64,21 +64,24 @@ def describe(error):
 
 
 def connect(plan):
-    config = Config(
-        region_name="us-east-1",
-        s3={"addressing_style": "path"},
-        signature_version="s3v4",
-        retries={"max_attempts": 0},
-        max_pool_connections=8,
-    )
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=plan["endpoint"],
-        aws_access_key_id=plan["accessKey"],
-        aws_secret_access_key=plan["secretKey"],
-        verify=plan.get("caFile", False),
-        config=config,
-    )
+    def client(more):
+        config = Config(
+            region_name="us-east-1",
+            s3={"addressing_style": "path"},
+            retries={"max_attempts": 0},
+            max_pool_connections=8,
+            **more,
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=plan["endpoint"],
+            aws_access_key_id=plan["accessKey"],
+            aws_secret_access_key=plan["secretKey"],
+            verify=plan.get("caFile", False),
+            config=config,
+        )
+
+    s3 = client({"signature_version": "s3v4"})
     handlers = {
         "createBucket": create_bucket,
         "deleteBucket": delete_bucket,
@@ -89,9 +92,20 @@ def connect(plan):
         "copy": copy,
         "list": list_objects,
         "delete": delete,
+        "remove": remove,
+        "versioning": versioning,
+        "listVersions": list_versions,
+        "deleteVersions": delete_versions,
+        "setPolicy": set_policy,
         "presign": presign,
+        "form": form,
     }
-    return (lambda step, payload: handlers[step["op"]](s3, step, payload)), describe
+    signers = {4: s3, 2: client({"signature_version": "s3"})}
+
+    def perform(step, payload):
+        return handlers[step["op"]](signers[step.get("signature", 4)], step, payload)
+
+    return perform, describe
 
 
 def create_bucket(s3, step, _):
@@ -131,6 +145,8 @@ def put(s3, step, payload):
     named = {"Bucket": step["bucket"], "Key": step["key"]}
     if step["size"] <= step.get("partSize", step["size"]):
         answer = s3.put_object(Body=bytes(payload), **named, **arguments)
+        if "VersionId" in answer:
+            return {"etag": answer["ETag"], "sse": shown(answer), "versionId": answer["VersionId"]}
     else:
         part = step["partSize"]
         config = TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=2)
@@ -140,7 +156,8 @@ def put(s3, step, payload):
 
 
 def head(s3, step, _):
-    answer = s3.head_object(Bucket=step["bucket"], Key=step["key"], **read_arguments(step["mode"]))
+    named = {"Bucket": step["bucket"], "Key": step["key"], **version(step)}
+    answer = s3.head_object(**named, **read_arguments(step["mode"]))
     return {
         "etag": answer["ETag"],
         "size": answer["ContentLength"],
@@ -149,8 +166,12 @@ def head(s3, step, _):
     }
 
 
+def version(step, name="versionId"):
+    return {"VersionId": step[name]} if name in step else {}
+
+
 def get(s3, step, _):
-    arguments = read_arguments(step["mode"])
+    arguments = {**read_arguments(step["mode"]), **version(step)}
     if "range" in step:
         arguments["Range"] = "bytes=%d-%d" % tuple(step["range"])
     else:
@@ -169,7 +190,7 @@ def copy(s3, step, _):
     answer = s3.copy_object(
         Bucket=step["bucket"],
         Key=step["key"],
-        CopySource={"Bucket": step["fromBucket"], "Key": step["fromKey"]},
+        CopySource={"Bucket": step["fromBucket"], "Key": step["fromKey"], **version(step, "fromVersionId")},
         **write_arguments(step["mode"]),
         **read_arguments(step["fromMode"], "CopySource"),
     )
@@ -200,8 +221,50 @@ def delete(s3, step, _):
     return {}
 
 
+def remove(s3, step, _):
+    answer = s3.delete_object(Bucket=step["bucket"], Key=step["key"], **version(step))
+    return {"versionId": answer.get("VersionId", ""), "isMarker": answer.get("DeleteMarker", False)}
+
+
+def versioning(s3, step, _):
+    s3.put_bucket_versioning(Bucket=step["bucket"], VersioningConfiguration={"Status": step["status"]})
+    assert s3.get_bucket_versioning(Bucket=step["bucket"])["Status"] == step["status"]
+    return {}
+
+
+def list_versions(s3, step, _):
+    versions, markers = [], []
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket=step["bucket"], PaginationConfig={"PageSize": 2}
+    )
+    for page in pages:
+        for found in page.get("Versions", []):
+            versions.append((found["Key"], found["VersionId"], found["IsLatest"], False))
+        for found in page.get("DeleteMarkers", []):
+            markers.append((found["Key"], found["VersionId"], found["IsLatest"], True))
+    return {"versions": versions + markers}
+
+
+def delete_versions(s3, step, _):
+    wanted = {"Objects": [{"Key": key, "VersionId": id} for key, id in step["versions"]]}
+    answer = s3.delete_objects(Bucket=step["bucket"], Delete=wanted)
+    assert not answer.get("Errors"), answer
+    return {}
+
+
+def set_policy(s3, step, _):
+    s3.put_bucket_policy(Bucket=step["bucket"], Policy=step["policy"])
+    assert s3.get_bucket_policy(Bucket=step["bucket"])["Policy"] == step["policy"]
+    return {}
+
+
+def form(s3, step, _):
+    made = s3.generate_presigned_post(step["bucket"], step["key"], ExpiresIn=60)
+    return {"url": made["url"], "fields": made["fields"]}
+
+
 def presign(s3, step, _):
-    operation = "get_object" if step["method"] == "GET" else "put_object"
+    operation = step["method"].lower() + "_object"
     named = {"Bucket": step["bucket"], "Key": step["key"]}
     return {"url": s3.generate_presigned_url(operation, Params=named, ExpiresIn=60)}
 

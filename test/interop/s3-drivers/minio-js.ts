@@ -154,13 +154,21 @@ async function perform(client: Client, step: Exclude<Step, PutStep>): Promise<Re
     case 'delete':
       await client.removeObjects(bucket, [...step.keys]);
       return {};
+    case 'setPolicy':
+      await client.setBucketPolicy(bucket, step.policy);
+      return {};
     case 'presign':
-      return {
-        url:
-          step.method === 'GET'
-            ? await client.presignedGetObject(bucket, step.key, 60)
-            : await client.presignedPutObject(bucket, step.key, 60),
-      };
+      return { url: await client.presignedUrl(step.method, bucket, step.key, 60) };
+    case 'form': {
+      const policy = client.newPostPolicy();
+      policy.setBucket(bucket);
+      policy.setKey(step.key);
+      policy.setExpires(new Date(Date.now() + 60_000));
+      const { postURL, formData } = await client.presignedPostPolicy(policy);
+      return { url: postURL, fields: formData };
+    }
+    default:
+      throw new Error(`${step.op} is not done with this client`);
   }
 }
 

@@ -2,14 +2,17 @@
 
 import io
 import ssl
+from datetime import datetime, timedelta, timezone
 
 import urllib3
 from minio import Minio
+from minio.datatypes import PostPolicy
 from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 from minio.sse import SseCustomerKey, SseKMS, SseS3
 from minio.sseconfig import Rule, SSEConfig
+from minio.versioningconfig import VersioningConfig
 
 from driver import digest, present, run
 
@@ -91,11 +94,16 @@ def do_put(client, step, payload):
         sse=sse_of(step["mode"]),
         part_size=step.get("partSize", max(step["size"], 5 << 20)),
     )
-    return {"etag": answer.etag, "sse": shown(answer.http_headers)}
+    return present(etag=answer.etag, sse=shown(answer.http_headers), versionId=answer.version_id)
 
 
 def do_head(client, step, _):
-    answer = client.stat_object(step["bucket"], step["key"], ssec=customer_key(step["mode"]))
+    answer = client.stat_object(
+        step["bucket"],
+        step["key"],
+        ssec=customer_key(step["mode"]),
+        version_id=step.get("versionId"),
+    )
     headers = {name.lower(): value for name, value in answer.metadata.items()}
     prefix = "x-amz-meta-"
     metadata = {n[len(prefix) :]: v for n, v in headers.items() if n.startswith(prefix)}
@@ -105,7 +113,12 @@ def do_head(client, step, _):
 def do_get(client, step, _):
     first, last = step.get("range", (0, -1))
     answer = client.get_object(
-        step["bucket"], step["key"], first, last + 1 - first, ssec=customer_key(step["mode"])
+        step["bucket"],
+        step["key"],
+        first,
+        last + 1 - first,
+        ssec=customer_key(step["mode"]),
+        version_id=step.get("versionId"),
     )
     try:
         return {
@@ -119,7 +132,12 @@ def do_get(client, step, _):
 
 
 def do_copy(client, step, _):
-    source = CopySource(step["fromBucket"], step["fromKey"], ssec=customer_key(step["fromMode"]))
+    source = CopySource(
+        step["fromBucket"],
+        step["fromKey"],
+        ssec=customer_key(step["fromMode"]),
+        version_id=step.get("fromVersionId"),
+    )
     answer = client.copy_object(step["bucket"], step["key"], source, sse=sse_of(step["mode"]))
     return {"etag": answer.etag, "sse": shown(answer.http_headers)}
 
@@ -145,6 +163,50 @@ def do_delete(client, step, _):
     errors = list(client.remove_objects(step["bucket"], [DeleteObject(key) for key in step["keys"]]))
     assert not errors, errors
     return {}
+
+
+def do_remove(client, step, _):
+    client.remove_object(step["bucket"], step["key"], version_id=step.get("versionId"))
+    return {}
+
+
+def do_versioning(client, step, _):
+    client.set_bucket_versioning(step["bucket"], VersioningConfig(step["status"]))
+    assert client.get_bucket_versioning(step["bucket"]).status == step["status"]
+    return {}
+
+
+def do_listVersions(client, step, _):
+    found = client.list_objects(step["bucket"], recursive=True, include_version=True)
+    versions = [
+        (entry.object_name, entry.version_id, entry.is_latest == "true", entry.is_delete_marker)
+        for entry in found
+    ]
+    return {"versions": sorted(versions, key=lambda entry: entry[3])}
+
+
+def do_deleteVersions(client, step, _):
+    wanted = [DeleteObject(key, id) for key, id in step["versions"]]
+    errors = list(client.remove_objects(step["bucket"], wanted))
+    assert not errors, errors
+    return {}
+
+
+def do_setPolicy(client, step, _):
+    client.set_bucket_policy(step["bucket"], step["policy"])
+    assert client.get_bucket_policy(step["bucket"]) == step["policy"]
+    return {}
+
+
+def do_form(client, step, _):
+    policy = PostPolicy(step["bucket"], datetime.now(timezone.utc) + timedelta(minutes=1))
+    policy.add_equals_condition("key", step["key"])
+    fields = client.presigned_post_policy(policy)
+    return {"url": client_url(client, step["bucket"]) + "/" + step["bucket"], "fields": {**fields, "key": step["key"]}}
+
+
+def client_url(client, bucket):
+    return client.get_presigned_url("GET", bucket, "name").split("/" + bucket + "/")[0]
 
 
 def do_presign(client, step, _):
