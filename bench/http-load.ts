@@ -4,6 +4,7 @@
 
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import type { BenchHeaders } from './modes.ts';
 
 /** One measurement. Either `seconds` or `count` bounds it. */
 export type LoadJob = {
@@ -17,7 +18,9 @@ export type LoadJob = {
   readonly prefix: string;
   readonly keys: number;
   readonly sizeBytes: number;
-  readonly isEncrypted: boolean;
+  /** Encryption headers of PUT, and of GET and HEAD. */
+  readonly writeHeaders: BenchHeaders;
+  readonly readHeaders: BenchHeaders;
   readonly clients: number;
   readonly seconds: number;
   readonly count: number;
@@ -57,14 +60,16 @@ class Signer {
   }
 
   head(method: string, path: string, options: { query?: string; bodyBytes?: number } = {}): string {
-    const { accessKey, host, port, isEncrypted } = this.#job;
+    const { accessKey, host, port } = this.#job;
     const query = options.query ?? '';
     const payload = method === 'PUT' ? 'UNSIGNED-PAYLOAD' : emptyHash;
-    const sse = method === 'PUT' && isEncrypted;
-    const signed = `host;x-amz-content-sha256;x-amz-date${sse ? ';x-amz-server-side-encryption' : ''}`;
-    const headers = `host:${host}:${port}\nx-amz-content-sha256:${payload}\nx-amz-date:${this.#date}\n${
-      sse ? 'x-amz-server-side-encryption:AES256\n' : ''
-    }`;
+    const sse = this.#encryption(method);
+    const names = ['host', 'x-amz-content-sha256', 'x-amz-date', ...Object.keys(sse)];
+    const signed = names.toSorted().join(';');
+    const more = Object.entries(sse).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const headers = `host:${host}:${port}\nx-amz-content-sha256:${payload}\nx-amz-date:${this.#date}\n${more
+      .map(([name, value]) => `${name}:${value}\n`)
+      .join('')}`;
     const canonical = `${method}\n${path}\n${query}\n${headers}\n${signed}\n${payload}`;
     const digest = createHash('sha256').update(canonical).digest('hex');
     const text = `AWS4-HMAC-SHA256\n${this.#date}\n${this.#scope}\n${digest}`;
@@ -72,10 +77,15 @@ class Signer {
     return (
       `${method} ${path}${query === '' ? '' : `?${query}`} HTTP/1.1\r\nHost: ${host}:${port}\r\n` +
       `X-Amz-Content-Sha256: ${payload}\r\nX-Amz-Date: ${this.#date}\r\n` +
-      (sse ? 'X-Amz-Server-Side-Encryption: AES256\r\n' : '') +
+      more.map(([name, value]) => `${name}: ${value}\r\n`).join('') +
       (options.bodyBytes === undefined ? '' : `Content-Length: ${options.bodyBytes}\r\n`) +
       `Authorization: AWS4-HMAC-SHA256 Credential=${accessKey}/${this.#scope},SignedHeaders=${signed},Signature=${signature}\r\n\r\n`
     );
+  }
+
+  #encryption(method: string): BenchHeaders {
+    if (method === 'PUT') return this.#job.writeHeaders;
+    return method === 'GET' || method === 'HEAD' ? this.#job.readHeaders : {};
   }
 }
 
@@ -293,7 +303,7 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
 /** Creates the bucket; an existing one is fine. */
 export async function makeBucket(job: LoadJob): Promise<void> {
   const client = new Client(job);
-  const head = new Signer({ ...job, isEncrypted: false }).head('PUT', `/${job.bucket}`, {
+  const head = new Signer({ ...job, writeHeaders: {} }).head('PUT', `/${job.bucket}`, {
     bodyBytes: 0,
   });
   const answer = await client.send(head, undefined);

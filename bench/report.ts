@@ -1,9 +1,11 @@
 // Turns rounds of figures into medians and ratios with their spread. Ratios are taken round by round,
 // because on a shared machine only what ran side by side can be compared.
 
+import type { BenchMode } from './modes.ts';
+
 export type Figure = {
   readonly target: string;
-  readonly mode: 'plain' | 'sse-s3';
+  readonly mode: BenchMode;
   readonly work: string;
   readonly round: number;
   /** Requests, or listed objects, per second. */
@@ -59,18 +61,20 @@ function rate(value: number): string {
 }
 
 /** One Markdown table: a row per work, a column per target and mode, then the ratios. */
-export function formatTable(figures: readonly Figure[], targets: readonly string[]): string {
+export function formatTable(
+  figures: readonly Figure[],
+  targets: readonly string[],
+  modes: readonly BenchMode[],
+): string {
   const works = [...new Set(figures.map((f) => f.work))];
-  const modes = ['plain', 'sse-s3'] as const;
+  const sealed = modes.filter((mode) => mode !== 'plain');
   const columns = targets.flatMap((target) => modes.map((mode) => ({ target, mode })));
   const peer = targets[1];
   const head = [
     'work',
     ...columns.map((c) => `${c.target} ${c.mode}`),
-    `${targets[0]}: sse-s3 / plain`,
-    ...(peer === undefined
-      ? []
-      : [`plain: ${targets[0]} / ${peer}`, `sse-s3: ${targets[0]} / ${peer}`]),
+    ...sealed.map((mode) => `${targets[0]}: ${mode} / plain`),
+    ...(peer === undefined ? [] : modes.map((mode) => `${mode}: ${targets[0]} / ${peer}`)),
   ];
   const rows = works.map((work) => {
     const cells = columns.map((c) => {
@@ -84,10 +88,9 @@ export function formatTable(figures: readonly Figure[], targets: readonly string
       return `${rate(perSecond)}/s${work.endsWith('MiB') ? `, ${rate(mib)} MiB/s` : ''}${errors > 0 ? ` (${errors} errors)` : ''}`;
     });
     const own = targets[0] ?? '';
-    const within = ratio(figures, work, {
-      a: { target: own, mode: 'sse-s3' },
-      b: { target: own, mode: 'plain' },
-    });
+    const within = sealed.map((mode) =>
+      ratio(figures, work, { a: { target: own, mode }, b: { target: own, mode: 'plain' } }),
+    );
     const across =
       peer === undefined
         ? []
@@ -96,7 +99,7 @@ export function formatTable(figures: readonly Figure[], targets: readonly string
               ratio(figures, work, { a: { target: own, mode }, b: { target: peer, mode } }),
             ),
           );
-    return [work, ...cells, formatSpread(within), ...across];
+    return [work, ...cells, ...within.map(formatSpread), ...across];
   });
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');

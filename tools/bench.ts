@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { startCofferPair } from '../test/support/coffer-pair.ts';
 import type { LoadJob, LoadResult } from '../bench/http-load.ts';
 import { makeBucket } from '../bench/http-load.ts';
+import { benchModes, readHeaders, writeHeaders } from '../bench/modes.ts';
 import { benchKeyService } from '../bench/kes-bench.ts';
 import { measureKeyService } from '../bench/key-service-load.ts';
 import { memoryOf, projectRoot } from '../test/support/programs.ts';
@@ -38,8 +39,9 @@ if (args.help) {
   console.log(
     'npm run bench -- kes [--seconds S] [--rounds N] [--calls N] [--out FILE]\n' +
       'npm run bench -- [--peer URL --peer-keys ACCESS:SECRET --peer-name NAME --peer-pid PID] [--rounds N] ' +
-      '[--seconds S] [--list-objects N] [--only TEXT] [--modes plain,sse-s3] [--dir DIR] [--out FILE]',
+      '[--seconds S] [--list-objects N] [--only TEXT] [--modes plain,sse-s3,…] [--dir DIR] [--out FILE]',
   );
+  console.log(`modes: ${benchModes.join(', ')}`);
   process.exit(0);
 }
 
@@ -117,7 +119,8 @@ function jobFor(target: Target, mode: Mode, work: Work): LoadJob {
     prefix: `${work.op === 'head' ? 'o4096' : work.op === 'delete' ? 'd' : `o${work.sizeBytes}`}/`,
     keys: work.op === 'delete' ? 1e9 : keysFor(work),
     sizeBytes: work.sizeBytes,
-    isEncrypted: mode === 'sse-s3',
+    writeHeaders: writeHeaders(mode),
+    readHeaders: work.op === 'list' ? {} : readHeaders(mode),
     clients: work.clients,
     seconds,
     count: 0,
@@ -197,7 +200,7 @@ async function measureLists(targets: readonly Target[]): Promise<Figure[]> {
 }
 
 const scratch = mkdtempSync(path.join(args.dir ?? tmpdir(), 'coffer-bench-'));
-const coffer = await startCofferPair(scratch);
+const coffer = await startCofferPair(scratch, { env: { COFFER_SSE_C_OVER_HTTP: 'on' } });
 try {
   const targets: Target[] = [
     {
@@ -244,6 +247,7 @@ try {
     formatTable(
       figures,
       targets.map((target) => target.name),
+      modes,
     ),
   );
   console.log(
