@@ -292,11 +292,12 @@ async function exerciseVersions(store: S3Store, client: SdkClient): Promise<void
 await describe('who asks, and for which version', async () => {
   const stores = new Map<Transport, S3Store>();
   before(async () => {
-    for (const transport of transports) {
+    const start = async (transport: Transport): Promise<void> => {
       const store = await startS3Store(transport, 100_000);
       stores.set(transport, store);
       await addUsers(store);
-    }
+    };
+    await Promise.all(transports.map(start));
   });
   after(async () => {
     for (const store of stores.values()) await store.stop();

@@ -189,11 +189,12 @@ async function exerciseParquet(store: S3Store, mode: Mode): Promise<void> {
 await describe('programs that use objects as files', async () => {
   const stores = new Map<Transport, S3Store>();
   before(async () => {
-    for (const transport of transports) {
+    const start = async (transport: Transport): Promise<void> => {
       const store = await startS3Store(transport, 22 * mib);
       stores.set(transport, store);
       writeTree(path.join(store.dir, 'lean'), leanTree, store.data);
-    }
+    };
+    await Promise.all(transports.map(start));
   });
   after(async () => {
     for (const store of stores.values()) await store.stop();

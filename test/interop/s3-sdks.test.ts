@@ -46,8 +46,9 @@ const modes: readonly Mode[] = [
 await describe('S3 SDKs', async () => {
   const stores = new Map<Transport, S3Store>();
   before(async () => {
-    for (const transport of transports)
-      stores.set(transport, await startS3Store(transport, dataBytes));
+    const start = async (transport: Transport): Promise<void> =>
+      void stores.set(transport, await startS3Store(transport, dataBytes));
+    await Promise.all(transports.map(start));
   });
   after(async () => {
     for (const store of stores.values()) await store.stop();

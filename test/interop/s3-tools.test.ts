@@ -165,7 +165,7 @@ async function exerciseRestic(store: S3Store): Promise<void> {
 await describe('S3 command-line clients', async () => {
   const stores = new Map<Transport, S3Store>();
   before(async () => {
-    for (const transport of transports) {
+    const start = async (transport: Transport): Promise<void> => {
       const store = await startS3Store(transport, 18 * mib);
       stores.set(transport, store);
       writeTree(path.join(store.dir, 'full'), fullTree, store.data);
@@ -175,7 +175,8 @@ await describe('S3 command-line clients', async () => {
         return { op: 'put', bucket: 'many', key, size: at % 3, offset: at, mode: { kind: 'none' } };
       });
       await awsSdkDriver({ ...store.at, stages: [[{ op: 'createBucket', bucket: 'many' }], puts] });
-    }
+    };
+    await Promise.all(transports.map(start));
   });
   after(async () => {
     for (const store of stores.values()) await store.stop();

@@ -39,7 +39,7 @@ export async function succeed(
   command: readonly string[],
   options: Parameters<typeof runClient>[1] = {},
 ): Promise<Ran> {
-  const ran = await runClient(command, options);
+  const ran = await runClient(command, { limitMs: 500_000, ...options });
   assert.equal(
     ran.exitCode,
     0,
