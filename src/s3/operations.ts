@@ -11,28 +11,20 @@ import {
   headBucket,
   listBuckets,
 } from './handlers/buckets.ts';
-import { deleteBucketCors, getBucketCors, putBucketCors } from './handlers/bucket-cors.ts';
+import { bucketCors } from './handlers/bucket-cors.ts';
 import {
   deleteBucketEncryption,
   getBucketEncryption,
   putBucketEncryption,
 } from './handlers/bucket-encryption.ts';
-import {
-  deleteBucketLifecycle,
-  getBucketLifecycle,
-  putBucketLifecycle,
-} from './handlers/bucket-lifecycle.ts';
+import { bucketLifecycle } from './handlers/bucket-lifecycle.ts';
 import {
   deleteBucketPolicy,
   getBucketPolicy,
   getBucketPolicyStatus,
   putBucketPolicy,
 } from './handlers/bucket-policy.ts';
-import {
-  deleteBucketTagging,
-  getBucketTagging,
-  putBucketTagging,
-} from './handlers/bucket-tagging.ts';
+import { bucketTagging } from './handlers/bucket-tagging.ts';
 import { copyObject } from './handlers/copy-object.ts';
 import { deleteObjects } from './handlers/delete-objects.ts';
 import { getObjectAttributes } from './handlers/get-attributes.ts';
@@ -55,11 +47,7 @@ import {
   putObjectLockConfiguration,
   putObjectRetention,
 } from './handlers/object-lock.ts';
-import {
-  deletePublicAccessBlock,
-  getPublicAccessBlock,
-  putPublicAccessBlock,
-} from './handlers/public-access-block.ts';
+import { bucketAccessBlock } from './handlers/public-access-block.ts';
 import { deleteObject, putObject } from './handlers/put-object.ts';
 import { deleteObjectTagging, getObjectTagging, putObjectTagging } from './handlers/tagging.ts';
 import {
@@ -116,15 +104,15 @@ const rows: readonly Row[] = [
   ['PutBucketPolicy', 'PUT', 'bucket', 'policy', 's3:PutBucketPolicy', putBucketPolicy],
   ['DeleteBucketPolicy', 'DELETE', 'bucket', 'policy', 's3:DeleteBucketPolicy', deleteBucketPolicy],
   ['GetBucketPolicyStatus', 'GET', 'bucket', 'policyStatus', 's3:GetBucketPolicyStatus', getBucketPolicyStatus],
-  ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', getBucketTagging],
-  ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', putBucketTagging],
-  ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', deleteBucketTagging],
-  ['GetBucketLifecycleConfiguration', 'GET', 'bucket', 'lifecycle', 's3:GetLifecycleConfiguration', getBucketLifecycle],
-  ['PutBucketLifecycleConfiguration', 'PUT', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', putBucketLifecycle],
-  ['DeleteBucketLifecycle', 'DELETE', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', deleteBucketLifecycle],
-  ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', getBucketCors],
-  ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', putBucketCors],
-  ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', deleteBucketCors],
+  ['GetBucketTagging', 'GET', 'bucket', 'tagging', 's3:GetBucketTagging', bucketTagging.get],
+  ['PutBucketTagging', 'PUT', 'bucket', 'tagging', 's3:PutBucketTagging', bucketTagging.put],
+  ['DeleteBucketTagging', 'DELETE', 'bucket', 'tagging', 's3:PutBucketTagging', bucketTagging.remove],
+  ['GetBucketLifecycleConfiguration', 'GET', 'bucket', 'lifecycle', 's3:GetLifecycleConfiguration', bucketLifecycle.get],
+  ['PutBucketLifecycleConfiguration', 'PUT', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', bucketLifecycle.put],
+  ['DeleteBucketLifecycle', 'DELETE', 'bucket', 'lifecycle', 's3:PutLifecycleConfiguration', bucketLifecycle.remove],
+  ['GetBucketCors', 'GET', 'bucket', 'cors', 's3:GetBucketCORS', bucketCors.get],
+  ['PutBucketCors', 'PUT', 'bucket', 'cors', 's3:PutBucketCORS', bucketCors.put],
+  ['DeleteBucketCors', 'DELETE', 'bucket', 'cors', 's3:PutBucketCORS', bucketCors.remove],
   ['GetObjectLockConfiguration', 'GET', 'bucket', 'object-lock', 's3:GetBucketObjectLockConfiguration', getObjectLockConfiguration],
   ['PutObjectLockConfiguration', 'PUT', 'bucket', 'object-lock', 's3:PutBucketObjectLockConfiguration', putObjectLockConfiguration],
   ['GetBucketReplication', 'GET', 'bucket', 'replication', 's3:GetReplicationConfiguration', unsetBucketResource('ReplicationConfigurationNotFoundError')],
@@ -141,9 +129,9 @@ const rows: readonly Row[] = [
   ['GetBucketWebsite', 'GET', 'bucket', 'website', 's3:GetBucketWebsite', unsetBucketResource('NoSuchWebsiteConfiguration')],
   ['PutBucketWebsite', 'PUT', 'bucket', 'website', 's3:PutBucketWebsite', no],
   ['DeleteBucketWebsite', 'DELETE', 'bucket', 'website', 's3:DeleteBucketWebsite', deleteUnsetBucketResource],
-  ['GetPublicAccessBlock', 'GET', 'bucket', 'publicAccessBlock', 's3:GetBucketPublicAccessBlock', getPublicAccessBlock],
-  ['PutPublicAccessBlock', 'PUT', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', putPublicAccessBlock],
-  ['DeletePublicAccessBlock', 'DELETE', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', deletePublicAccessBlock],
+  ['GetPublicAccessBlock', 'GET', 'bucket', 'publicAccessBlock', 's3:GetBucketPublicAccessBlock', bucketAccessBlock.get],
+  ['PutPublicAccessBlock', 'PUT', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', bucketAccessBlock.put],
+  ['DeletePublicAccessBlock', 'DELETE', 'bucket', 'publicAccessBlock', 's3:PutBucketPublicAccessBlock', bucketAccessBlock.remove],
   ['GetBucketOwnershipControls', 'GET', 'bucket', 'ownershipControls', 's3:GetBucketOwnershipControls', unsetBucketResource('OwnershipControlsNotFoundError')],
   ['PutBucketOwnershipControls', 'PUT', 'bucket', 'ownershipControls', 's3:PutBucketOwnershipControls', no],
   ['DeleteBucketOwnershipControls', 'DELETE', 'bucket', 'ownershipControls', 's3:PutBucketOwnershipControls', deleteUnsetBucketResource],

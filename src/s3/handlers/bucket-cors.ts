@@ -9,41 +9,25 @@ import {
   xmlElement,
   xmlOptional,
 } from '../../base/xml.ts';
-import type { BucketSettings, CorsRule } from '../../store/types.ts';
-import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
+import type { CorsRule } from '../../store/types.ts';
 import { S3Error } from '../errors.ts';
+import { bucketSetting } from './bucket-setting.ts';
 
 const documentBytesMax = 64 * 1024;
 const rulesMax = 100;
 const idLengthMax = 255;
 const methods: ReadonlySet<string> = new Set(['GET', 'PUT', 'POST', 'DELETE', 'HEAD']);
 
-/** GET ?cors. 404 until it was set. */
-export async function getBucketCors(call: S3Call): Promise<Reply> {
-  const { settings } = await call.store.getBucket(call.target.bucket);
-  if (settings.cors === undefined) {
-    throw new S3Error('NoSuchCORSConfiguration', undefined, {
-      details: { BucketName: call.target.bucket },
-    });
-  }
-  return xmlReply('CORSConfiguration', settings.cors.map(formatRule).join(''));
-}
-
-/** PUT ?cors. Replaces all rules. */
-export async function putBucketCors(call: S3Call): Promise<Reply> {
-  const { bucket } = call.target;
-  await call.store.getBucket(bucket);
-  const document = await call.readDocument({ maxBytes: documentBytesMax, isDigestRequired: true });
-  const cors = parseConfiguration(document);
-  await call.store.updateBucketSettings(bucket, (settings) => ({ ...settings, cors }));
-  return emptyReply(200);
-}
-
-/** DELETE ?cors, also when there is nothing to delete. */
-export async function deleteBucketCors(call: S3Call): Promise<Reply> {
-  await call.store.updateBucketSettings(call.target.bucket, withoutCors);
-  return emptyReply(204);
-}
+/** ?cors: at most 100 rules, given back as they came. */
+export const bucketCors = bucketSetting({
+  member: 'cors',
+  root: 'CORSConfiguration',
+  absent: 'NoSuchCORSConfiguration',
+  documentBytesMax,
+  isDigestRequired: true,
+  parse: parseConfiguration,
+  format: (rules) => rules.map(formatRule).join(''),
+});
 
 function parseConfiguration(document: Uint8Array): readonly CorsRule[] {
   const root = parseXml(document, { maxBytes: documentBytesMax });
@@ -136,9 +120,4 @@ function formatRule(rule: CorsRule): string {
     xmlOptional('MaxAgeSeconds', rule.maxAgeSeconds?.toString()) +
     list('ExposeHeader', rule.exposeHeaders);
   return `<CORSRule>${inner}</CORSRule>`;
-}
-
-function withoutCors(settings: BucketSettings): BucketSettings {
-  const { cors: _, ...rest } = settings;
-  return rest;
 }

@@ -11,42 +11,27 @@ import {
   xmlElement,
   xmlOptional,
 } from '../../base/xml.ts';
-import type { BucketSettings, LifecycleFilter, LifecycleRule, Tag } from '../../store/types.ts';
-import { emptyReply, type Reply, type S3Call, xmlReply, xmlTime } from '../call.ts';
+import type { LifecycleFilter, LifecycleRule, Tag } from '../../store/types.ts';
+import { xmlTime } from '../call.ts';
 import { S3Error } from '../errors.ts';
 import { checkTags, objectTagsMax } from '../tags.ts';
+import { bucketSetting } from './bucket-setting.ts';
 
 const documentBytesMax = 1024 * 1024;
 const rulesMax = 1000;
 const idLengthMax = 255;
 const dayMs = 86_400_000;
 
-/** GET ?lifecycle. 404 until it was set. */
-export async function getBucketLifecycle(call: S3Call): Promise<Reply> {
-  const { settings } = await call.store.getBucket(call.target.bucket);
-  if (settings.lifecycle === undefined) {
-    throw new S3Error('NoSuchLifecycleConfiguration', undefined, {
-      details: { BucketName: call.target.bucket },
-    });
-  }
-  return xmlReply('LifecycleConfiguration', settings.lifecycle.map(formatRule).join(''));
-}
-
-/** PUT ?lifecycle. Replaces all rules. */
-export async function putBucketLifecycle(call: S3Call): Promise<Reply> {
-  const { bucket } = call.target;
-  await call.store.getBucket(bucket);
-  const document = await call.readDocument({ maxBytes: documentBytesMax, isDigestRequired: true });
-  const lifecycle = parseConfiguration(document);
-  await call.store.updateBucketSettings(bucket, (settings) => ({ ...settings, lifecycle }));
-  return emptyReply(200);
-}
-
-/** DELETE ?lifecycle, also when there is nothing to delete. */
-export async function deleteBucketLifecycle(call: S3Call): Promise<Reply> {
-  await call.store.updateBucketSettings(call.target.bucket, withoutLifecycle);
-  return emptyReply(204);
-}
+/** ?lifecycle: rules, given back as they came. */
+export const bucketLifecycle = bucketSetting({
+  member: 'lifecycle',
+  root: 'LifecycleConfiguration',
+  absent: 'NoSuchLifecycleConfiguration',
+  documentBytesMax,
+  isDigestRequired: true,
+  parse: parseConfiguration,
+  format: (rules) => rules.map(formatRule).join(''),
+});
 
 function parseConfiguration(document: Uint8Array): readonly LifecycleRule[] {
   const root = parseXml(document, { maxBytes: documentBytesMax });
@@ -280,11 +265,6 @@ function formatFilter({ filter, filterForm }: LifecycleRule): string {
     xmlOptional('ObjectSizeLessThan', sizeLessThan?.toString());
   if (filterForm === 'and') return `<Filter><And>${inner}</And></Filter>`;
   return `<Filter>${inner === '' ? '<Prefix></Prefix>' : inner}</Filter>`;
-}
-
-function withoutLifecycle(settings: BucketSettings): BucketSettings {
-  const { lifecycle: _, ...rest } = settings;
-  return rest;
 }
 
 function invalid(why: string): S3Error {
