@@ -38,7 +38,10 @@ export type ServiceCall = {
 
 export type ToWorker =
   | { readonly type: 'start'; readonly config: WorkerConfig }
-  | { readonly type: 'connection' }
+  /** With a connection. */
+  | { readonly type: 'connection'; readonly id: number }
+  /** After each `connection`; all there is of one that could not be received. */
+  | { readonly type: 'handed'; readonly id: number }
   /** Opens the store now (after `standby`). */
   | { readonly type: 'open' }
   /** Answer to `open-request`: no other worker commits until `open-done`. */
@@ -61,8 +64,10 @@ export type ToWorker =
 export type FromWorker =
   /** The channel is set up: send `start`. */
   | { readonly type: 'hello' }
-  /** Answer to each `connection`, in order and before a byte of it is read. */
-  | { readonly type: 'taken' }
+  /** Answer to a `connection`, before a byte of it is read. */
+  | { readonly type: 'taken'; readonly id: number }
+  /** Answer to `handed` when its connection did not arrive. */
+  | { readonly type: 'missed'; readonly id: number }
   /** Settings are right and the key service answers; the store is not open yet. */
   | { readonly type: 'standby' }
   /** Serves liveness and refusals while the key service cannot be reached. */

@@ -46,13 +46,13 @@ void test('a worker has 16 threads for files, unless the environment says otherw
   assert.equal(await threadsOfWorker('7'), '7 true');
 });
 
-/** A worker process that only stays there, and `count` connections to hand to it. */
+/** A worker process that only stays there and receives all but the third connection, and `count` connections to hand to it. */
 async function workerAndConnections(t: TestContext, count: number) {
   const directory = makeTestDirectory();
   t.after(() => directory[Symbol.dispose]());
   const mainFile = join(directory.path, 'main.mjs');
   const text =
-    "process.on('message', () => process.send({ type: 'taken' })); process.send({ type: 'waiting', reason: 'nothing' });";
+    "process.on('message', ({ type, id }) => { if (type === 'connection' && id !== 3) process.send({ type: 'taken', id }); if (type === 'handed' && id === 3) process.send({ type: 'missed', id }); }); process.send({ type: 'waiting', reason: 'nothing' });";
   writeFileSync(mainFile, text);
   const worker = new WorkerHandle(
     {} as WorkerConfig, // Never sent: the worker does not greet.
@@ -111,4 +111,16 @@ void test('connections that a worker did not take are given back when it dies, i
   await allBack.promise;
   assert.deepEqual(back, others);
   assert.ok(back.every((socket) => !socket.destroyed));
+});
+
+void test('connections that a worker could not receive are closed, and no other', async (t) => {
+  const { worker, sockets } = await workerAndConnections(t, 4);
+  const back: Socket[] = [];
+  for (const socket of sockets)
+    assert.equal(
+      worker.accept(socket, (each) => back.push(each)),
+      true,
+    );
+  await Promise.all(sockets.map((socket) => once(socket, 'close')));
+  assert.deepEqual(back, []);
 });

@@ -39,8 +39,9 @@ export class WorkerHandle {
   #isHeld: boolean;
   #hasGreeted = false;
   #watchers: (() => void)[] = [];
-  /** Connections on their way to the process, in order. */
-  readonly #handing: Handing[] = [];
+  /** Connections on their way to the process, by their number. */
+  readonly #handing = new Map<number, Handing>();
+  #connectionCount = 0;
 
   /** A held worker loads the program and then waits for `release`. */
   constructor(config: WorkerConfig, deps: WorkerHandleDeps, options: { readonly isHeld: boolean }) {
@@ -105,24 +106,26 @@ export class WorkerHandle {
   /**
    * Hands a connection over; this process has no part in it once the worker has told that it took it. False when
    * the worker is gone. One that ends before it took the connection gives it back, through `giveBack`: no byte
-   * of it was read.
+   * of it was read. One that the worker could not receive is closed.
    */
   accept(socket: Socket, giveBack: (socket: Socket) => void): boolean {
     if (!this.#child.connected) return false;
-    this.#handing.push({ socket, giveBack });
+    this.#connectionCount += 1;
+    const id = this.#connectionCount;
+    this.#handing.set(id, { socket, giveBack });
     // An error is no help: it does not tell of every message that got lost.
-    this.#child.send(
-      { type: 'connection' } satisfies ToWorker,
-      socket,
-      { keepOpen: true },
-      () => {},
-    );
+    const message = { type: 'connection', id } satisfies ToWorker;
+    this.#child.send(message, socket, { keepOpen: true }, () => {});
+    // Comes after it, or without it when the worker has no descriptor left to receive a connection.
+    this.send({ type: 'handed', id });
     return true;
   }
 
   /** After the last message that the worker sent. */
   #giveBack(): void {
-    for (const { socket, giveBack } of this.#handing.splice(0)) giveBack(socket);
+    const handing = [...this.#handing.values()];
+    this.#handing.clear();
+    for (const { socket, giveBack } of handing) giveBack(socket);
   }
 
   /** Resolves as soon as the state is one of `states` or `exited`, or the time is over. */
@@ -163,7 +166,10 @@ export class WorkerHandle {
         if (!this.#isHeld) this.send({ type: 'start', config: this.config });
         break;
       case 'taken':
-        this.#handing.shift()?.socket.destroy(); // Only this process's part of it.
+      case 'missed':
+        // Of one that was taken this is only this process's part.
+        this.#handing.get(message.id)?.socket.destroy();
+        this.#handing.delete(message.id);
         return;
       case 'failed':
         this.#failure = message.message;

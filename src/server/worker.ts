@@ -113,6 +113,8 @@ class Worker {
     alone: (open) => this.#openAlone(open),
   };
   #openGranted: PromiseWithResolvers<void> | undefined;
+  /** The number of the connection that arrived last. */
+  #lastTaken = 0;
   #nextQuestion = 1;
   #isDraining = false;
   #s3: RequestHandler | undefined;
@@ -221,9 +223,13 @@ class Worker {
   receive(message: ToWorker, socket: Socket | undefined): void {
     switch (message.type) {
       case 'connection':
-        tell({ type: 'taken' });
+        this.#lastTaken = message.id;
+        tell({ type: 'taken', id: message.id });
         // Undefined when the client was gone before the connection arrived here.
         if (socket) this.#connections.adopt(socket);
+        break;
+      case 'handed':
+        if (message.id !== this.#lastTaken) tell({ type: 'missed', id: message.id });
         break;
       case 'open':
         this.#node.allowOpen();
