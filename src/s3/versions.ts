@@ -1,6 +1,6 @@
 // Version ids in requests and answers. Where there never was versioning no answer tells one.
 
-import type { ObjectInfo } from '../store/types.ts';
+import type { ObjectInfo, VersionRef } from '../store/types.ts';
 import { queryOf, type ReplyHeaders, type S3Call } from './call.ts';
 import { invalidArgument } from './errors.ts';
 
@@ -9,6 +9,12 @@ export function targetVersion(call: S3Call): { readonly versionId?: string } {
   const versionId = queryOf(call, 'versionId');
   if (versionId === undefined) return {};
   return { versionId: checkVersionId(versionId) };
+}
+
+/** The version of the object that a request is about. */
+export function versionRefOf(call: S3Call): VersionRef {
+  const { bucket, key } = call.target;
+  return { bucket, key, ...targetVersion(call) };
 }
 
 /** Throws `InvalidArgument` for an id that cannot be one. */

@@ -238,7 +238,8 @@ function verifyClaim(
   return context;
 }
 
-async function findCredentials(
+/** The credentials of an access key. Throws `InvalidAccessKeyId`. */
+export async function findCredentials(
   deps: AuthDeps,
   claim: { readonly accessKey: string },
 ): Promise<Credentials> {

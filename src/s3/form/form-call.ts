@@ -2,14 +2,14 @@
 // same object would have. So everything after it (authorisation, encryption, storing) is that of PutObject.
 
 import { createHmac } from 'node:crypto';
-import type { Credentials, Identity } from '../../iam/identity.ts';
+import type { Identity } from '../../iam/identity.ts';
 import { anonymous } from '../../iam/identity.ts';
 import { AuthError } from '../../sigv4/errors.ts';
 import { algorithm, parseCredential } from '../../sigv4/parse.ts';
 import { isSameSignature } from '../../sigv4/signing-key.ts';
 import { parseAmzDate } from '../../sigv4/time.ts';
 import type { BodyInput } from '../../store/types.ts';
-import type { AuthDeps, Authentication } from '../auth/authenticate.ts';
+import { type AuthDeps, type Authentication, findCredentials } from '../auth/authenticate.ts';
 import { parseBodyChecksum, parseContentMd5 } from '../body/body-checksum.ts';
 import { invalidArgument, S3Error } from '../errors.ts';
 import { type CallParts, HttpCall } from '../http-call.ts';
@@ -155,7 +155,7 @@ async function verifyV4(fields: ReadonlyMap<string, string>, deps: AuthDeps): Pr
       'X-Amz-Date must be a time like 20060102T150405Z, on the day of the credential',
     );
   }
-  const credentials = await findCredentials(deps, accessKey);
+  const credentials = await findCredentials(deps, { accessKey });
   const signingKey = deps.signingKeys.get(accessKey, credentials.secretKey, scope);
   const expected = createHmac('sha256', signingKey).update(policy).digest('hex');
   if (!isSameSignature(required(fields, 'x-amz-signature'), expected)) throw wrongSignature();
@@ -172,20 +172,12 @@ async function verifyV4(fields: ReadonlyMap<string, string>, deps: AuthDeps): Pr
 
 async function verifyV2(fields: ReadonlyMap<string, string>, deps: AuthDeps): Promise<Identity> {
   const policy = required(fields, 'policy');
-  const credentials = await findCredentials(deps, required(fields, 'awsaccesskeyid'));
+  const credentials = await findCredentials(deps, {
+    accessKey: required(fields, 'awsaccesskeyid'),
+  });
   const expected = createHmac('sha1', credentials.secretKey).update(policy).digest('base64');
   if (!isSameSignature(required(fields, 'signature'), expected)) throw wrongSignature();
   return credentials.identity;
-}
-
-async function findCredentials(deps: AuthDeps, accessKey: string): Promise<Credentials> {
-  const credentials = await deps.credentials.find(accessKey);
-  if (credentials !== undefined) return credentials;
-  throw new AuthError(
-    'InvalidAccessKeyId',
-    'The access key ID you provided does not exist in our records.',
-    { details: { AWSAccessKeyId: accessKey } },
-  );
 }
 
 function required(fields: ReadonlyMap<string, string>, name: string): string {

@@ -50,7 +50,6 @@ export async function getBucketEncryption(call: S3Call): Promise<Reply> {
 export async function putBucketEncryption(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
   const { store } = call;
-  await store.getBucket(bucket);
   const prefix = prefixOf(call);
   const document = await call.readDocument({ maxBytes: documentBytesMax });
   const { encryption, blocksSseC } = parseConfiguration(document, store.defaultKeyName !== '');

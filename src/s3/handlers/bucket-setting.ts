@@ -43,7 +43,6 @@ export function bucketSetting<K extends keyof BucketSettings>(
     },
     put: async (call) => {
       const { bucket } = call.target;
-      await call.store.getBucket(bucket);
       const value = spec.parse(
         await call.readDocument({
           maxBytes: spec.documentBytesMax,

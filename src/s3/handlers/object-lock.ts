@@ -13,7 +13,7 @@ import type { BucketObjectLock, BucketSettings, ObjectLock } from '../../store/t
 import { emptyReply, type Reply, type S3Call, xmlReply } from '../call.ts';
 import { S3Error } from '../errors.ts';
 import { bypassesGovernance, isMode, lockTime, parseRetention } from '../object-lock.ts';
-import { targetVersion } from '../versions.ts';
+import { versionRefOf } from '../versions.ts';
 
 const documentBytesMax = 64 * 1024;
 const daysMax = 36_500;
@@ -44,7 +44,6 @@ function ruleXml({ defaultRetention }: BucketObjectLock): string {
 /** PUT ?object-lock. Switches object lock on where versioning is on, and sets or removes the default. */
 export async function putObjectLockConfiguration(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
-  await call.store.getBucket(bucket);
   const document = await call.readDocument({ maxBytes: documentBytesMax });
   const objectLock = parseConfiguration(document);
   await call.store.updateBucketSettings(bucket, (settings) => withLock(settings, objectLock));
@@ -119,7 +118,7 @@ export async function putObjectRetention(call: S3Call): Promise<Reply> {
     maxBytes: documentBytesMax,
   });
   if (root.name !== 'Retention') throw new S3Error('MalformedXML');
-  await call.store.putRetention(refOf(call), parseRetention(root), {
+  await call.store.putRetention(versionRefOf(call), parseRetention(root), {
     bypassesGovernance: bypassesGovernance(call.headers),
   });
   return emptyReply(200);
@@ -142,13 +141,13 @@ export async function putObjectLegalHold(call: S3Call): Promise<Reply> {
   if (root.name !== 'LegalHold' || (status !== 'ON' && status !== 'OFF')) {
     throw new S3Error('MalformedXML');
   }
-  await call.store.putLegalHold(refOf(call), status === 'ON');
+  await call.store.putLegalHold(versionRefOf(call), status === 'ON');
   return emptyReply(200);
 }
 
 async function readLock(call: S3Call): Promise<ObjectLock> {
   await assertHasLock(call);
-  const { info } = await call.store.openObject(refOf(call));
+  const { info } = await call.store.openObject(versionRefOf(call));
   return info.lock ?? {};
 }
 
@@ -160,13 +159,4 @@ async function assertHasLock(call: S3Call): Promise<void> {
 
 function notSet(): S3Error {
   return new S3Error('NoSuchObjectLockConfiguration');
-}
-
-function refOf(call: S3Call): {
-  readonly bucket: string;
-  readonly key: string;
-  readonly versionId?: string;
-} {
-  const { bucket, key } = call.target;
-  return { bucket, key, ...targetVersion(call) };
 }

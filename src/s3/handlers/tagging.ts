@@ -1,7 +1,7 @@
 // Get, Put and DeleteObjectTagging: the tags of one version, which change without its becoming another.
 
 import { emptyReply, type Reply, type ReplyHeaders, type S3Call, xmlReply } from '../call.ts';
-import { addVersionOfRead, targetVersion } from '../versions.ts';
+import { addVersionOfRead, versionRefOf } from '../versions.ts';
 import {
   formatTagging,
   objectTagsMax,
@@ -14,7 +14,7 @@ const limits = { maxBytes: 64 * 1024, tagsMax: objectTagsMax };
 
 /** GET ?tagging: an empty set when there are no tags. */
 export async function getObjectTagging(call: S3Call): Promise<Reply> {
-  const object = await call.store.openObject({ ...refOf(call) });
+  const object = await call.store.openObject({ ...versionRefOf(call) });
   const headers: ReplyHeaders = [];
   addVersionOfRead(headers, object);
   return xmlReply('Tagging', tagSetXml(parseTagging(object.info.attributes.tagging)), headers);
@@ -34,18 +34,9 @@ export async function deleteObjectTagging(call: S3Call): Promise<Reply> {
 }
 
 async function replaceTags(call: S3Call, tagging: string): Promise<ReplyHeaders> {
-  const { isVersioned } = await call.store.openObject(refOf(call));
-  const info = await call.store.putTagging(refOf(call), tagging);
+  const { isVersioned } = await call.store.openObject(versionRefOf(call));
+  const info = await call.store.putTagging(versionRefOf(call), tagging);
   const headers: ReplyHeaders = [];
   addVersionOfRead(headers, { info, isVersioned });
   return headers;
-}
-
-function refOf(call: S3Call): {
-  readonly bucket: string;
-  readonly key: string;
-  readonly versionId?: string;
-} {
-  const { bucket, key } = call.target;
-  return { bucket, key, ...targetVersion(call) };
 }

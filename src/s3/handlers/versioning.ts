@@ -18,7 +18,6 @@ export async function getBucketVersioning(call: S3Call): Promise<Reply> {
 /** PUT ?versioning. Applies to every write that is committed from then on. */
 export async function putBucketVersioning(call: S3Call): Promise<Reply> {
   const { bucket } = call.target;
-  await call.store.getBucket(bucket);
   const versioning = parseConfiguration(
     await call.readDocument({ maxBytes: documentBytesMax }),
     call.headers['x-amz-mfa'],
